@@ -118,3 +118,17 @@ schema_prepare() {
             || fail "${file#"$root"/} does not apply"
     done
 }
+
+# at_least FOUND NEEDED: compares dotted versions.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+nats_version() { "$1" --version 2>/dev/null | sed -nE 's/.*v([0-9]+\.[0-9]+\.[0-9]+).*/\1/p'; }
+
+# The nats-server to use: the project's own, or a newer-than-2.12 one of the PATH. Fails when there is none.
+nats_server() {
+    local program
+    for program in "$root/.tools/bin/nats-server" $(type -ap nats-server || true); do
+        if [ -x "$program" ] && at_least "$(nats_version "$program")" 2.12; then echo "$program"; return; fi
+    done
+    return 1
+}
