@@ -1,0 +1,1 @@
+//! What services are built from: database, event path, clock, identity, and nothing of the domain.

@@ -1,0 +1,1 @@
+//! The intake formats: bytes in, accepted and rejected alerts out.

@@ -1,0 +1,1 @@
+//! The alert service: from raw intake to alerts by dedup key.

@@ -1,0 +1,1 @@
+//! The catalog service: business services and configuration items.

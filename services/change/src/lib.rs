@@ -1,0 +1,1 @@
+//! The change service: request, approve, schedule, carry out, review.

@@ -1,0 +1,1 @@
+//! The directory service: tenants, people, teams, memberships, service accounts and API keys.

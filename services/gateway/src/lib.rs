@@ -1,0 +1,1 @@
+//! The one public port: REST, gRPC and alert intake.

@@ -1,0 +1,1 @@
+//! The incident service: from new to closed.

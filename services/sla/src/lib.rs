@@ -1,0 +1,1 @@
+//! The service level service: agreements, calendars and clocks.

@@ -1,0 +1,1 @@
+//! The system from outside: stories, the architecture as assertions, faults.
