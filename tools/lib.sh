@@ -15,12 +15,12 @@ fail() { say "${0##*/}: $*"; exit 1; }
 # The major version in "postgres (PostgreSQL) 15.18 (Debian ...)".
 postgres_major() { "$1/postgres" --version 2>/dev/null | sed -E 's/[^0-9]*([0-9]+).*/\1/'; }
 
-# The folder of the newest usable Postgres: ITSM_POSTGRES_BIN, Debian's folders, PATH. Empty when there is none.
+# The folder of the newest usable Postgres, found as `itsm up` finds it. Empty when there is none.
 postgres_bin() {
     local folder best="" best_major=0 major
-    for folder in "${ITSM_POSTGRES_BIN:-}" /usr/lib/postgresql/*/bin \
-        "$(dirname "$(command -v postgres 2>/dev/null || echo /nowhere/postgres)")"; do
-        [ -n "$folder" ] && [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] || continue
+    for folder in "$(dirname "$(command -v postgres 2>/dev/null || echo /nowhere/postgres)")" \
+        /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
+        [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] || continue
         major=$(postgres_major "$folder")
         if [ "${major:-0}" -gt "$best_major" ]; then best=$folder best_major=$major; fi
     done
