@@ -23,23 +23,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = DescriptorPool::decode(bytes.as_slice())?;
     fs::write(out.join("methods.rs"), methods(&pool)?)?;
 
-    tonic_prost_build::configure()
-        .bytes(".itsm.common.v1")
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().bytes(".itsm.common.v1").compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
 /// The static table of every RPC with its permission and least role.
 fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let access = pool.get_extension_by_name("itsm.common.v1.access").ok_or("no access option")?;
-    let mut text = String::from("/// Every RPC with what it demands of its caller, by path.\npub static METHODS: &[Method] = &[\n");
+    let mut text = String::from(
+        "/// Every RPC with what it demands of its caller, by path.\npub static METHODS: &[Method] = &[\n",
+    );
     for service in pool.services() {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
             let options = method.options();
             let value = options.get_extension(&access);
             let Value::Message(access) = value.as_ref() else { return Err(format!("{path}: no access").into()) };
-            let permission = access.get_field_by_name("permission").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+            let permission =
+                access.get_field_by_name("permission").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
             let role = access.get_field_by_name("role").and_then(|v| v.as_enum_number()).unwrap_or_default();
             if permission.is_empty() || role == 0 {
                 return Err(format!("{path} declares no permission or no role").into());

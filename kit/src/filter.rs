@@ -70,9 +70,7 @@ pub enum FilterError {
         expected: &'static str,
     },
     /// More than one filter may ask.
-    #[error(
-        "filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels are allowed"
-    )]
+    #[error("filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels are allowed")]
     TooLarge,
     /// A field that cannot be filtered by.
     #[error("filter: unknown field `{field}`; known fields: {known}")]
@@ -115,11 +113,7 @@ enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Compare {
-        field: String,
-        operator: Operator,
-        value: String,
-    },
+    Compare { field: String, operator: Operator, value: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,20 +146,12 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
     if text.chars().count() > LONGEST {
         return Err(FilterError::TooLarge);
     }
-    let mut reader = Reader {
-        text,
-        rest: text.trim_start(),
-        comparisons: 0,
-    };
+    let mut reader = Reader { text, rest: text.trim_start(), comparisons: 0 };
     if reader.rest.is_empty() {
         return Ok(Expression(Node::All(Vec::new())));
     }
     let node = reader.all(1)?;
-    if reader.rest.is_empty() {
-        Ok(Expression(node))
-    } else {
-        Err(reader.expected("AND or OR"))
-    }
+    if reader.rest.is_empty() { Ok(Expression(node)) } else { Err(reader.expected("AND or OR")) }
 }
 
 struct Reader<'a> {
@@ -202,11 +188,7 @@ impl<'a> Reader<'a> {
             return self.comparison();
         }
         let node = self.all(depth + 1)?;
-        if self.skip(")") {
-            Ok(node)
-        } else {
-            Err(self.expected("AND, OR or `)`"))
-        }
+        if self.skip(")") { Ok(node) } else { Err(self.expected("AND, OR or `)`")) }
     }
 
     fn comparison(&mut self) -> Result<Node, FilterError> {
@@ -219,25 +201,14 @@ impl<'a> Reader<'a> {
             return Err(self.expected("a field, NOT or `(`"));
         }
         let operator = OPERATORS.iter().find(|(spelling, _)| self.skip(spelling));
-        let operator = operator
-            .ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?
-            .1;
-        let value = if operator == Operator::IsSet {
-            String::new()
-        } else {
-            self.value()?
-        };
-        Ok(Node::Compare {
-            field: field.to_owned(),
-            operator,
-            value,
-        })
+        let operator = operator.ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?.1;
+        let value = if operator == Operator::IsSet { String::new() } else { self.value()? };
+        Ok(Node::Compare { field: field.to_owned(), operator, value })
     }
 
     fn value(&mut self) -> Result<String, FilterError> {
         let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-            let bare = self
-                .take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
+            let bare = self.take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
             return if bare.is_empty() {
                 Err(self.expected("a value, in quotes unless it is one plain word"))
             } else {
@@ -267,9 +238,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, part: impl Fn(char) -> bool) -> &'a str {
-        let (taken, rest) = self
-            .rest
-            .split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
+        let (taken, rest) = self.rest.split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
         self.rest = rest.trim_start();
         taken
     }
@@ -307,11 +276,7 @@ impl Expression {
     ///
     /// # Errors
     /// A field, operator or value that `fields` does not allow; the query is then of no use.
-    pub fn push_sql(
-        &self,
-        fields: &[Field],
-        query: &mut QueryBuilder<Postgres>,
-    ) -> Result<(), FilterError> {
+    pub fn push_sql(&self, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
         push(&self.0, true, fields, query)
     }
 
@@ -319,11 +284,7 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::push_sql`], and a record's value of another kind than declared.
-    pub fn matches(
-        &self,
-        fields: &[Field],
-        lookup: &dyn Fn(&str) -> Option<Value>,
-    ) -> Result<bool, FilterError> {
+    pub fn matches(&self, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
         holds(&self.0, fields, lookup)
     }
 
@@ -336,19 +297,12 @@ impl Expression {
     }
 }
 
-fn push(
-    node: &Node,
-    affirmed: bool,
-    fields: &[Field],
-    query: &mut QueryBuilder<Postgres>,
-) -> Result<(), FilterError> {
+fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
     match node {
         Node::Not(inner) => push(inner, !affirmed, fields, query),
-        Node::Compare {
-            field,
-            operator,
-            value,
-        } => push_comparison(find(fields, field)?, *operator, value, affirmed, query),
+        Node::Compare { field, operator, value } => {
+            push_comparison(find(fields, field)?, *operator, value, affirmed, query)
+        }
         Node::All(nodes) | Node::Any(nodes) => {
             let all = matches!(node, Node::All(_)) == affirmed;
             query.push(if all { "(true" } else { "(false" });
@@ -409,34 +363,18 @@ fn push_comparison(
 }
 
 /// Goes through every comparison, so that a wrong one is refused whatever the others say.
-fn holds(
-    node: &Node,
-    fields: &[Field],
-    lookup: &dyn Fn(&str) -> Option<Value>,
-) -> Result<bool, FilterError> {
+fn holds(node: &Node, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
     match node {
-        Node::All(nodes) => nodes
-            .iter()
-            .try_fold(true, |all, node| Ok(holds(node, fields, lookup)? && all)),
-        Node::Any(nodes) => nodes
-            .iter()
-            .try_fold(false, |any, node| Ok(holds(node, fields, lookup)? || any)),
+        Node::All(nodes) => nodes.iter().try_fold(true, |all, node| Ok(holds(node, fields, lookup)? && all)),
+        Node::Any(nodes) => nodes.iter().try_fold(false, |any, node| Ok(holds(node, fields, lookup)? || any)),
         Node::Not(inner) => Ok(!holds(inner, fields, lookup)?),
-        Node::Compare {
-            field,
-            operator,
-            value,
-        } => {
+        Node::Compare { field, operator, value } => {
             let field = find(fields, field)?;
-            let actual = lookup(field.name)
-                .map(|value| stored(field, value))
-                .transpose()?;
+            let actual = lookup(field.name).map(|value| stored(field, value)).transpose()?;
             if *operator == Operator::IsSet {
                 return Ok(actual.is_some_and(|value| value != Value::Text(String::new())));
             }
-            let order = actual
-                .partial_cmp(&Some(literal(field, *operator, value)?))
-                .filter(|_| actual.is_some());
+            let order = actual.partial_cmp(&Some(literal(field, *operator, value)?)).filter(|_| actual.is_some());
             Ok(match operator {
                 Operator::Equal => order.is_some_and(|order| order.is_eq()),
                 Operator::Unequal => order.is_none_or(|order| order.is_ne()),
@@ -451,44 +389,30 @@ fn holds(
 }
 
 fn find<'a>(fields: &'a [Field], name: &str) -> Result<&'a Field, FilterError> {
-    fields
-        .iter()
-        .find(|field| field.name == name)
-        .ok_or_else(|| {
-            let known: Vec<_> = fields.iter().map(|field| field.name).collect();
-            FilterError::UnknownField {
-                field: name.to_owned(),
-                known: known.join(", "),
-            }
-        })
+    fields.iter().find(|field| field.name == name).ok_or_else(|| {
+        let known: Vec<_> = fields.iter().map(|field| field.name).collect();
+        FilterError::UnknownField { field: name.to_owned(), known: known.join(", ") }
+    })
 }
 
 /// What the filter says, in the form the column stores.
 fn literal(field: &Field, operator: Operator, text: &str) -> Result<Value, FilterError> {
-    let ordered = matches!(
-        field.kind,
-        Kind::Uuid | Kind::Integer | Kind::Time | Kind::Ranked(_)
-    );
+    let ordered = matches!(field.kind, Kind::Uuid | Kind::Integer | Kind::Time | Kind::Ranked(_));
     if !ordered && !matches!(operator, Operator::Equal | Operator::Unequal) {
-        return Err(FilterError::Unordered {
-            field: field.name.to_owned(),
-        });
+        return Err(FilterError::Unordered { field: field.name.to_owned() });
     }
     let read = match field.kind {
         Kind::Uuid => Uuid::parse_str(text).ok().map(Value::Uuid),
         Kind::Integer => text.parse().ok().map(Value::Integer),
         Kind::Boolean => text.parse().ok().map(Value::Boolean),
-        Kind::Time => DateTime::parse_from_rfc3339(text)
-            .ok()
-            .map(|time| Value::Time(time.to_utc())),
+        Kind::Time => DateTime::parse_from_rfc3339(text).ok().map(|time| Value::Time(time.to_utc())),
         Kind::Text | Kind::Enum(_) | Kind::Ranked(_) => Some(Value::Text(text.to_owned())),
     };
-    read.and_then(|value| stored(field, value).ok())
-        .ok_or_else(|| FilterError::Value {
-            field: field.name.to_owned(),
-            value: text.to_owned(),
-            expected: expected(field.kind),
-        })
+    read.and_then(|value| stored(field, value).ok()).ok_or_else(|| FilterError::Value {
+        field: field.name.to_owned(),
+        value: text.to_owned(),
+        expected: expected(field.kind),
+    })
 }
 
 fn expected(kind: Kind) -> String {
@@ -513,22 +437,16 @@ fn stored(field: &Field, value: Value) -> Result<Value, FilterError> {
         | (Kind::Boolean, value @ Value::Boolean(_)) => Some(value),
         (Kind::Time, Value::Time(time)) => Some(Value::Time(time.trunc_subsecs(6))),
         (Kind::Enum(names), Value::Text(name)) => {
-            let known = names
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(&name));
+            let known = names.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
             known.map(|(_, stored)| Value::Text((*stored).to_owned()))
         }
         (Kind::Ranked(names), Value::Text(name)) => {
-            let known = names
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(&name));
+            let known = names.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
             known.map(|(_, rank)| Value::Integer(*rank))
         }
         _ => None,
     };
-    found.ok_or_else(|| FilterError::Record {
-        field: field.name.to_owned(),
-    })
+    found.ok_or_else(|| FilterError::Record { field: field.name.to_owned() })
 }
 
 #[cfg(test)]
@@ -539,11 +457,7 @@ mod tests {
     use sqlx::Execute as _;
 
     const fn field(name: &'static str, kind: Kind) -> Field {
-        Field {
-            name,
-            column: name,
-            kind,
-        }
+        Field { name, column: name, kind }
     }
 
     const FIELDS: [Field; 7] = [
@@ -553,10 +467,7 @@ mod tests {
         field("restricted", Kind::Boolean),
         field("opened", Kind::Time),
         field("state", Kind::Enum(&[("open", "O"), ("closed", "C")])),
-        field(
-            "severity",
-            Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)]),
-        ),
+        field("severity", Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)])),
     ];
 
     fn sql(text: &str) -> Result<String, FilterError> {
@@ -584,8 +495,7 @@ mod tests {
     fn sql_names_columns_and_binds_values() {
         assert_eq!(sql("").unwrap(), "(true)");
         assert_eq!(sql("priority <= 2").unwrap(), "(priority <= $1)");
-        let text =
-            sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
+        let text = sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
         assert_eq!(
             text,
             "(true and (title = $1) and (true and (state = $2) and (severity >= $3 or severity is null)) and id is null)"
@@ -612,18 +522,10 @@ mod tests {
             "NOT(priority>2)AND(severity:*)",
         ] {
             // AIP-160: OR first, so the last but one is false.
-            assert_eq!(
-                holds(text),
-                text != "state = closed AND priority = 1 OR state = open",
-                "{text}"
-            );
+            assert_eq!(holds(text), text != "state = closed AND priority = 1 OR state = open", "{text}");
         }
-        for text in [
-            "restricted = false",
-            "id < 0199c0de-0000-7000-8000-000000000001",
-            "state != open",
-            "priority > 2",
-        ] {
+        for text in ["restricted = false", "id < 0199c0de-0000-7000-8000-000000000001", "state != open", "priority > 2"]
+        {
             assert!(!holds(text), "{text}");
         }
     }
@@ -631,58 +533,26 @@ mod tests {
     #[test]
     fn refusals_say_what_to_write() {
         for (text, said) in [
-            (
-                "colour = red",
-                "filter: unknown field `colour`; known fields: title, id,",
-            ),
-            (
-                "state = done",
-                "filter: `done` is no value for `state`; write one of open, closed",
-            ),
-            (
-                "priority < 2.5",
-                "filter: `2.5` is no value for `priority`; write a whole number",
-            ),
-            (
-                "title < b",
-                "filter: `title` has no order; compare it with =, != or :*",
-            ),
-            (
-                "state = open and id:*",
-                "filter: AND or OR expected at character 14",
-            ),
-            (
-                "title = 'abc",
-                "filter: a closing quote for the text expected at character 9",
-            ),
+            ("colour = red", "filter: unknown field `colour`; known fields: title, id,"),
+            ("state = done", "filter: `done` is no value for `state`; write one of open, closed"),
+            ("priority < 2.5", "filter: `2.5` is no value for `priority`; write a whole number"),
+            ("title < b", "filter: `title` has no order; compare it with =, != or :*"),
+            ("state = open and id:*", "filter: AND or OR expected at character 14"),
+            ("title = 'abc", "filter: a closing quote for the text expected at character 9"),
             ("title = 'a\0'", "filter: a text without a NUL"),
             ("title = a* ", "filter: AND or OR expected at character 10"),
-            (
-                "(state = open",
-                "filter: AND, OR or `)` expected at character 14",
-            ),
-            (
-                "= open",
-                "filter: a field, NOT or `(` expected at character 1",
-            ),
+            ("(state = open", "filter: AND, OR or `)` expected at character 14"),
+            ("= open", "filter: a field, NOT or `(` expected at character 1"),
         ] {
             let error = sql(text).unwrap_err();
             assert!(error.to_string().starts_with(said), "{error}");
             let expression = parse(text);
-            assert_eq!(
-                expression.and_then(|it| it.check(&FIELDS)),
-                Err(error),
-                "{text}"
-            );
+            assert_eq!(expression.and_then(|it| it.check(&FIELDS)), Err(error), "{text}");
         }
         let nested = |depth| format!("{}id:*{}", "(".repeat(depth), ")".repeat(depth));
         let long = |count| vec!["id:*"; count].join(" AND ");
         let title = |length: usize| format!("title={}", "é".repeat(length - 6));
-        for (fits, exceeds) in [
-            (nested(9), nested(10)),
-            (long(50), long(51)),
-            (title(2_000), title(2_001)),
-        ] {
+        for (fits, exceeds) in [(nested(9), nested(10)), (long(50), long(51)), (title(2_000), title(2_001))] {
             assert!(sql(&fits).is_ok());
             assert_eq!(sql(&exceeds), Err(FilterError::TooLarge));
         }

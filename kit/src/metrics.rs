@@ -10,12 +10,8 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-const REQUEST_SECONDS: [f64; 13] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
-const LATENESS_SECONDS: [f64; 12] = [
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
-];
+const REQUEST_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENESS_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
 
 /// The instruments of the process, each behind a method that names its labels.
 #[derive(Debug)]
@@ -53,18 +49,11 @@ fn shared() -> &'static Shared {
             .without_target_info()
             .without_units()
             .without_counter_suffixes();
-        #[expect(
-            clippy::expect_used,
-            reason = "a new registry holds nothing a collector could collide with"
-        )]
+        #[expect(clippy::expect_used, reason = "a new registry holds nothing a collector could collide with")]
         let reader = exporter.build().expect("register the collector");
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
         let metrics = Metrics::new(&provider.meter("itsm"));
-        Shared {
-            registry,
-            _provider: provider,
-            metrics,
-        }
+        Shared { registry, _provider: provider, metrics }
     })
 }
 
@@ -93,56 +82,28 @@ impl Metrics {
         let counter = |name, what| meter.u64_counter(name).with_description(what).build();
         let gauge = |name, what| meter.u64_gauge(name).with_description(what).build();
         let histogram = |name, what, bounds: &[f64]| {
-            meter
-                .f64_histogram(name)
-                .with_description(what)
-                .with_boundaries(bounds.to_vec())
-                .build()
+            meter.f64_histogram(name).with_description(what).with_boundaries(bounds.to_vec()).build()
         };
         Self {
             requests: counter("requests_total", "Requests answered, by gRPC code"),
-            request_duration: histogram(
-                "request_duration_seconds",
-                "From request to answer",
-                &REQUEST_SECONDS,
-            ),
-            relay_lag: gauge(
-                "relay_lag_events",
-                "Events numbered but not yet acknowledged by the broker",
-            ),
+            request_duration: histogram("request_duration_seconds", "From request to answer", &REQUEST_SECONDS),
+            relay_lag: gauge("relay_lag_events", "Events numbered but not yet acknowledged by the broker"),
             relay_published: counter("relay_published_total", "Events the broker acknowledged"),
-            consumer_lag: gauge(
-                "consumer_lag_events",
-                "Events of the source not yet applied",
-            ),
+            consumer_lag: gauge("consumer_lag_events", "Events of the source not yet applied"),
             consumer_applied: counter("consumer_applied_total", "Events applied"),
             consumer_dropped: counter("consumer_dropped_total", "Events not applied, by reason"),
-            consumer_unknown: counter(
-                "consumer_unknown_total",
-                "Events of a kind this build does not know",
-            ),
-            timer_lateness: histogram(
-                "timer_lateness_seconds",
-                "From due to fired",
-                &LATENESS_SECONDS,
-            ),
+            consumer_unknown: counter("consumer_unknown_total", "Events of a kind this build does not know"),
+            timer_lateness: histogram("timer_lateness_seconds", "From due to fired", &LATENESS_SECONDS),
             deliveries: counter("deliveries_total", "Attempts to deliver a notification"),
             dead_letters: gauge("dead_letters", "Events parked until somebody replays them"),
             intake: counter("intake_total", "Alerts taken in, by outcome and format"),
-            intake_lost: gauge(
-                "intake_lost",
-                "Alerts acknowledged to a sender and then lost with the intake store",
-            ),
+            intake_lost: gauge("intake_lost", "Alerts acknowledged to a sender and then lost with the intake store"),
         }
     }
 
     /// A request was answered with `code`; `method` is a declared one, or `unknown`.
     pub fn request(&self, service: &str, method: &str, code: &str, seconds: f64) {
-        let labels = [
-            label("service", service),
-            label("method", method),
-            label("code", code),
-        ];
+        let labels = [label("service", service), label("method", method), label("code", code)];
         self.requests.add(1, &labels);
         self.request_duration.record(seconds, &labels[..2]);
     }
@@ -154,62 +115,48 @@ impl Metrics {
 
     /// The broker acknowledged that many events.
     pub fn relay_published(&self, service: &str, events: u64) {
-        self.relay_published
-            .add(events, &[label("service", service)]);
+        self.relay_published.add(events, &[label("service", service)]);
     }
 
     /// How far `service` is behind the feed of `source`.
     pub fn consumer_lag(&self, service: &str, source: &str, events: u64) {
-        self.consumer_lag.record(
-            events,
-            &[label("service", service), label("source", source)],
-        );
+        self.consumer_lag.record(events, &[label("service", service), label("source", source)]);
     }
 
     /// An event of `source` took effect.
-    pub fn consumer_applied(&self, service: &str, source: &str) {
-        self.consumer_applied
-            .add(1, &[label("service", service), label("source", source)]);
+    pub fn consumer_applied(&self, service: &str, source: &str, events: u64) {
+        self.consumer_applied.add(events, &[label("service", service), label("source", source)]);
     }
 
     /// An event of `source` had no effect, for `reason`.
     pub fn consumer_dropped(&self, service: &str, source: &str, reason: &str) {
-        let labels = [
-            label("service", service),
-            label("source", source),
-            label("reason", reason),
-        ];
+        let labels = [label("service", service), label("source", source), label("reason", reason)];
         self.consumer_dropped.add(1, &labels);
     }
 
     /// An event of `source` was of a kind this build does not know.
     pub fn consumer_unknown(&self, service: &str, source: &str) {
-        self.consumer_unknown
-            .add(1, &[label("service", service), label("source", source)]);
+        self.consumer_unknown.add(1, &[label("service", service), label("source", source)]);
     }
 
     /// A timer of `kind` fired that long after it was due.
     pub fn timer_lateness(&self, service: &str, kind: &str, seconds: f64) {
-        self.timer_lateness
-            .record(seconds, &[label("service", service), label("kind", kind)]);
+        self.timer_lateness.record(seconds, &[label("service", service), label("kind", kind)]);
     }
 
     /// An attempt to deliver by `method` (mail, webhook) ended with `outcome`.
     pub fn delivery(&self, method: &str, outcome: &str) {
-        self.deliveries
-            .add(1, &[label("method", method), label("outcome", outcome)]);
+        self.deliveries.add(1, &[label("method", method), label("outcome", outcome)]);
     }
 
     /// That many events are parked at `service`.
     pub fn dead_letters(&self, service: &str, events: u64) {
-        self.dead_letters
-            .record(events, &[label("service", service)]);
+        self.dead_letters.record(events, &[label("service", service)]);
     }
 
     /// An alert in `format` met `outcome` (accepted, refused, busy).
     pub fn intake(&self, outcome: &str, format: &str) {
-        self.intake
-            .add(1, &[label("outcome", outcome), label("format", format)]);
+        self.intake.add(1, &[label("outcome", outcome), label("format", format)]);
     }
 
     /// That many alerts were lost with a wiped intake store.
@@ -255,10 +202,7 @@ mod tests {
             "itsm_intake_total{format=\"alertmanager\",outcome=\"accepted\"} 1",
             "itsm_intake_lost 3",
         ] {
-            assert!(
-                page.lines().any(|found| found == line),
-                "{line} is not on the page:\n{page}"
-            );
+            assert!(page.lines().any(|found| found == line), "{line} is not on the page:\n{page}");
         }
     }
 }

@@ -25,7 +25,6 @@ pub const SERVICES: [&str; 7] = ["directory", "catalog", "alert", "incident", "c
 macro_rules! package {
     ($name:ident, $package:literal) => {
         #[doc = concat!("`", $package, "`.")]
-        #[expect(missing_docs, reason = "generated; the documentation is in the .proto files")]
         pub mod $name {
             /// Version 1.
             pub mod v1 {

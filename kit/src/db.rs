@@ -1,0 +1,206 @@
+//! Transactions that name their tenant and cannot be cut in half.
+//!
+//! A transaction dropped unfinished closes its connection: sqlx would hand it back open, and later
+//! commits on it would be lost. [`uncancelled`] keeps a caller who hangs up from dropping one.
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+};
+
+use crate::{
+    id::{Tenant, TenantId},
+    problem::Problem,
+};
+
+/// A service's two ways into its schema.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The schema, which is the service's name.
+    pub schema: &'static str,
+    /// Login `<service>`: sees the one tenant that a call names.
+    pub calls: PgPool,
+    /// Login `<service>_worker`: relay, consumers and sweeps; sees records of the tenants named.
+    pub workers: PgPool,
+}
+
+impl Database {
+    /// Prepares both pools; connections are made when they are needed.
+    #[must_use]
+    pub fn new(schema: &'static str, calls: PgConnectOptions, workers: PgConnectOptions) -> Self {
+        Self { schema, calls: pool(calls, "10000"), workers: pool(workers, "4000") }
+    }
+
+    /// Begins a transaction of a call, which sees this tenant alone.
+    ///
+    /// # Errors
+    /// Fails when the database is away.
+    pub async fn begin(&self, tenant: TenantId) -> Result<Transaction, sqlx::Error> {
+        Transaction::begin(&self.calls, format!("begin; select set_config('itsm.tenant', '{tenant}', true)")).await
+    }
+
+    /// Begins a transaction of a worker, which sees the records of these tenants.
+    ///
+    /// # Errors
+    /// Fails when the database is away.
+    pub async fn begin_worker(&self, tenants: impl IntoIterator<Item = TenantId>) -> Result<Transaction, sqlx::Error> {
+        Transaction::begin(&self.workers, format!("begin; {}", name_tenants(tenants))).await
+    }
+}
+
+fn name_tenants(tenants: impl IntoIterator<Item = TenantId>) -> String {
+    let mut list: Vec<String> = tenants.into_iter().map(|tenant| tenant.to_string()).collect();
+    list.sort_unstable();
+    list.dedup();
+    format!("select set_config('itsm.tenants', '{}', true)", list.join(","))
+}
+
+fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
+    let options = options.options([
+        ("statement_timeout", "5000"),
+        ("lock_timeout", "3000"),
+        ("idle_in_transaction_session_timeout", idle_in_transaction_ms),
+        ("timezone", "UTC"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(Duration::from_secs(3))
+        .idle_timeout(Duration::from_secs(120))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// A transaction that rolls back by closing its connection unless it was committed.
+#[derive(Debug)]
+pub struct Transaction {
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Transaction {
+    async fn begin(pool: &PgPool, statement: String) -> Result<Self, sqlx::Error> {
+        let mut transaction = Self { connection: Some(pool.acquire().await?) };
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(transaction.connection()).await?;
+        Ok(transaction)
+    }
+
+    /// Names the tenants whose records this transaction touches from here on.
+    ///
+    /// # Errors
+    /// Fails when the database is away.
+    pub async fn name_tenants(&mut self, tenants: impl IntoIterator<Item = TenantId>) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(name_tenants(tenants))).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// Fails when the database is away; the outcome is then unknown.
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("commit").execute(self.connection()).await?;
+        // Back to the pool, since it is finished.
+        self.connection.take();
+        Ok(())
+    }
+
+    /// Rolls back and keeps the connection.
+    ///
+    /// # Errors
+    /// Fails when the database is away.
+    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("rollback").execute(self.connection()).await?;
+        self.connection.take();
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "only commit, rollback and drop take the connection, and they consume the transaction"
+)]
+impl Deref for Transaction {
+    type Target = PoolConnection<Postgres>;
+    fn deref(&self) -> &Self::Target {
+        self.connection.as_ref().expect("a transaction holds its connection until it ends")
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "only commit, rollback and drop take the connection, and they consume the transaction"
+)]
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.connection.as_mut().expect("a transaction holds its connection until it ends")
+    }
+}
+
+impl Transaction {
+    /// The connection, as sqlx wants it.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// Whether the database, not the statement, is at fault: away, restarting, locked, out of room, or
+/// a conflict that goes away by trying again. Such failures never count against an event.
+#[must_use]
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "40", "53", "55", "57", "58", "25P03"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Whether a unique or exclusion constraint of this name was hit.
+#[must_use]
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.constraint() == Some(constraint))
+}
+
+/// Runs database work to its end even when the caller hangs up.
+///
+/// # Errors
+/// Fails as the work does; a panic inside is an internal error.
+pub async fn uncancelled<T, E, F>(work: F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: From<Problem> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Problem::Internal(Box::new(error)).into()),
+    }
+}
+
+/// The tenants of several things, each once.
+pub fn tenants_of<'a>(tenants: impl IntoIterator<Item = &'a Tenant>) -> Vec<TenantId> {
+    let mut ids: Vec<TenantId> = tenants.into_iter().map(|tenant| tenant.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}

@@ -1,0 +1,90 @@
+//! The numbered order of a service's events, as readers see it: `Feed` and `Position` for the other
+//! services, and the head that `Watch` waits on. Read by position, never by a sequence: a cursor
+//! over a sequence skips rows that commit late.
+
+use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionResponse};
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use uuid::Uuid;
+
+use crate::{journal, problem::Problem};
+
+/// Where a feed begins and ends now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Which life of the feed this is.
+    pub incarnation: Uuid,
+    /// The lowest position kept; 1 when nothing was pruned.
+    pub first: i64,
+    /// The highest position numbered.
+    pub head: i64,
+}
+
+/// Asks where the feed begins and ends.
+///
+/// # Errors
+/// Unavailable until a relay has run for the first time.
+pub async fn extent(pool: &PgPool, schema: &'static str) -> Result<Extent, Problem> {
+    let statement = format!(
+        "select l.incarnation, (select min(position) from {schema}.feed) as first,
+                greatest((select max(position) from {schema}.feed), l.position) as head
+         from {schema}.lease l where l.name = 'relay'"
+    );
+    let row = sqlx::query(AssertSqlSafe(statement))
+        .fetch_optional(pool)
+        .await?
+        .ok_or(Problem::Unavailable("the relay", None))?;
+    let head: i64 = row.try_get("head")?;
+    Ok(Extent {
+        incarnation: row.try_get("incarnation")?,
+        first: row.try_get::<Option<i64>, _>("first")?.unwrap_or(head + 1),
+        head,
+    })
+}
+
+/// The events after a position, in order, of all tenants.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn page(pool: &PgPool, schema: &'static str, after: i64, limit: i64) -> Result<Vec<FeedEntry>, sqlx::Error> {
+    let statement = format!(
+        "select f.position, {} from {schema}.feed f join {schema}.journal j on j.record_id = f.record_id and j.revision = f.revision
+         where f.position > $1 order by f.position limit $2",
+        journal::COLUMNS
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement)).bind(after).bind(limit).fetch_all(pool).await?;
+    rows.iter().map(|row| journal::read(row, row.try_get("position")?)).collect()
+}
+
+/// Answers `Internal.Feed`. A page ends early rather than grow past two megabytes.
+///
+/// # Errors
+/// Invalid limits, or the database is away.
+pub async fn answer(pool: &PgPool, schema: &'static str, request: &FeedRequest) -> Result<FeedResponse, Problem> {
+    let limit = i64::from(request.limit);
+    if !(1..=1_000).contains(&limit) {
+        return Err(Problem::invalid("limit", "must be 1 to 1,000"));
+    }
+    let extent = extent(pool, schema).await?;
+    let mut entries = page(pool, schema, request.after_position, limit).await?;
+    let mut bytes = 0;
+    entries.retain(|entry| {
+        let fits = bytes == 0 || bytes + entry.body.len() <= 2 * 1024 * 1024;
+        bytes += entry.body.len();
+        fits
+    });
+    Ok(FeedResponse {
+        incarnation: extent.incarnation.to_string(),
+        head_position: extent.head,
+        first_position: extent.first,
+        entries,
+    })
+}
+
+/// Answers `Internal.Position`.
+///
+/// # Errors
+/// As [`extent`].
+pub async fn position(pool: &PgPool, schema: &'static str) -> Result<PositionResponse, Problem> {
+    let extent = extent(pool, schema).await?;
+    Ok(PositionResponse { incarnation: extent.incarnation.to_string(), head_position: extent.head })
+}

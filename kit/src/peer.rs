@@ -1,0 +1,138 @@
+//! The other services, over gRPC: each call carries a service token for its callee.
+
+use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
+
+use http::uri::PathAndQuery;
+use prost::Message;
+use proto::common::v1::{
+    FeedRequest, FeedResponse, LookupRequest, LookupResponse, PositionRequest, PositionResponse, SnapshotEntry,
+    SnapshotRequest, SnapshotResponse,
+};
+use tonic::{
+    Code, Request, Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+use uuid::Uuid;
+
+use crate::{clock::Clock, id::TenantId, problem::Problem, token::Signer};
+
+/// How long a call between services may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// What one answer may weigh.
+const ANSWER_AT_MOST: usize = 16 * 1024 * 1024;
+
+/// The other services.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    signer: Arc<Signer>,
+    clock: Arc<ClockHandle>,
+    channels: Arc<HashMap<String, Channel>>,
+}
+
+struct ClockHandle(Arc<dyn Clock>);
+
+impl std::fmt::Debug for ClockHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Peers {
+    /// Prepares a channel to each address (`unix:/path` or `http://host:port`); connections are
+    /// made when they are needed.
+    ///
+    /// # Errors
+    /// Fails for an address that is none.
+    pub fn new(
+        signer: Signer,
+        clock: Arc<dyn Clock>,
+        addresses: &HashMap<String, String>,
+    ) -> Result<Self, tonic::transport::Error> {
+        let mut channels = HashMap::new();
+        for (service, address) in addresses {
+            let endpoint =
+                Endpoint::from_shared(address.clone())?.connect_timeout(Duration::from_secs(2)).timeout(DEADLINE);
+            channels.insert(service.clone(), endpoint.connect_lazy());
+        }
+        Ok(Self { signer: Arc::new(signer), clock: Arc::new(ClockHandle(clock)), channels: Arc::new(channels) })
+    }
+
+    /// The channel to a service, for who forwards bytes.
+    #[must_use]
+    pub fn channel(&self, service: &str) -> Option<Channel> {
+        self.channels.get(service).cloned()
+    }
+
+    /// Calls `Internal/<method>` of a service.
+    ///
+    /// # Errors
+    /// The status that the service answered, or UNAVAILABLE.
+    pub async fn call<Q, A>(&self, service: &str, method: &str, message: Q) -> Result<A, Status>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let channel = self
+            .channel(service)
+            .ok_or_else(|| crate::access::status(Code::Unavailable, "UNKNOWN_SERVICE", service))?;
+        let path = PathAndQuery::from_str(&format!("/itsm.{service}.v1.Internal/{method}"))
+            .map_err(|error| Status::from_error(Box::new(error)))?;
+        let mut request = Request::new(message);
+        let token = self.signer.service_token(service, self.clock.0.now());
+        if let Ok(value) = MetadataValue::try_from(format!("Bearer {token}")) {
+            request.metadata_mut().insert("authorization", value);
+        }
+        let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_AT_MOST);
+        client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        Ok(client.unary(request, path, tonic_prost::ProstCodec::default()).await?.into_inner())
+    }
+
+    /// The events of a service after a position.
+    ///
+    /// # Errors
+    /// As [`Peers::call`].
+    pub async fn feed(&self, service: &str, after_position: i64, limit: i32) -> Result<FeedResponse, Status> {
+        self.call(service, "Feed", FeedRequest { after_position, limit }).await
+    }
+
+    /// Where a service's feed ends.
+    ///
+    /// # Errors
+    /// As [`Peers::call`].
+    pub async fn position(&self, service: &str) -> Result<PositionResponse, Status> {
+        self.call(service, "Position", PositionRequest {}).await
+    }
+
+    /// A page of a service's records of one tenant, or of its tenants.
+    ///
+    /// # Errors
+    /// As [`Peers::call`].
+    pub async fn snapshot(
+        &self,
+        service: &str,
+        tenant: Option<TenantId>,
+        page_token: String,
+    ) -> Result<SnapshotResponse, Status> {
+        let tenant_id = tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+        self.call(service, "Snapshot", SnapshotRequest { tenant_id, page_token }).await
+    }
+
+    /// One record of a service as it is now.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when the owner is away.
+    pub async fn lookup(
+        &self,
+        service: &'static str,
+        tenant: TenantId,
+        record: Uuid,
+    ) -> Result<Option<SnapshotEntry>, Problem> {
+        let request = LookupRequest { tenant_id: tenant.to_string(), record_id: record.to_string() };
+        match self.call::<_, LookupResponse>(service, "Lookup", request).await {
+            Ok(response) => Ok(response.entry),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(Problem::Unavailable(service, Some(status.into()))),
+        }
+    }
+}

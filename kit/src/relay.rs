@@ -1,0 +1,322 @@
+//! The relay: one active per service. It empties the outbox into the densely numbered feed, then
+//! publishes each event once, without waiting, and moves its position as the stream acknowledges.
+//!
+//! Taking never waits for publishing. With NATS away it goes on numbering and keeps no bodies; what
+//! was not published is read from the feed later. Each second it says its position, and only after
+//! a take: the heartbeat.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_nats::{Client, connection::State, jetstream};
+use futures::{FutureExt, StreamExt, stream::FuturesOrdered};
+use prost::Message as _;
+use proto::common::v1::{FeedEntry, PositionResponse};
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::{
+    bus, clock,
+    db::Database,
+    feed, journal,
+    lease::{Lease, Lost, RENEWAL},
+    metrics,
+    problem::BoxError,
+};
+
+const TAKE_AT_MOST: i64 = 500;
+const UNACKNOWLEDGED_AT_MOST: usize = 1_000;
+const POLL: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Wakes the relay after a commit; carries no data, and may be lost.
+#[derive(Debug, Clone)]
+pub struct Wake {
+    notify: Arc<Notify>,
+    here: Arc<AtomicBool>,
+    bus: Client,
+    subject: String,
+}
+
+impl Wake {
+    /// Says that something was committed.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+        if !self.here.load(Ordering::Relaxed) && self.bus.connection_state() == State::Connected {
+            let (bus, subject) = (self.bus.clone(), self.subject.clone());
+            tokio::spawn(async move {
+                // Lost wake-ups cost one poll interval.
+                let _ = bus.publish(subject, "".into()).await;
+            });
+        }
+    }
+}
+
+/// The relay of one service.
+#[derive(Debug)]
+pub struct Relay {
+    service: &'static str,
+    holder: String,
+    database: Database,
+    bus: Client,
+    wake: Wake,
+    head: watch::Sender<i64>,
+    again: Arc<Notify>,
+}
+
+impl Relay {
+    /// Prepares the relay; [`Relay::run`] does the work.
+    #[must_use]
+    pub fn new(database: Database, bus: Client, holder: String) -> Self {
+        let service = database.schema;
+        let wake = Wake {
+            notify: Arc::default(),
+            here: Arc::default(),
+            bus: bus.clone(),
+            subject: bus::wake_subject(service),
+        };
+        Self { service, holder, database, bus, wake, head: watch::channel(0).0, again: Arc::default() }
+    }
+
+    /// Wakes it.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
+    }
+
+    /// The head of the feed, as this process knows it.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<i64> {
+        self.head.subscribe()
+    }
+
+    /// Tells it that the stream came back empty or short, so that it publishes the last hour again.
+    #[must_use]
+    pub fn publish_again(&self) -> Arc<Notify> {
+        Arc::clone(&self.again)
+    }
+
+    /// Works for ever; whoever drops it stops it.
+    pub async fn run(&self) {
+        loop {
+            let standby = self.stand_by();
+            let lease = tokio::select! {
+                lease = Lease::acquire(&self.database.workers, self.service, "relay", &self.holder) => lease,
+                () = standby => continue,
+            };
+            self.wake.here.store(true, Ordering::Relaxed);
+            let ended = self.active(&lease).await;
+            self.wake.here.store(false, Ordering::Relaxed);
+            if let Err(error) = ended {
+                tracing::warn!(service = self.service, %error, "relay pauses");
+            }
+            clock::pause(POLL).await;
+        }
+    }
+
+    /// Lets go of the lease, at a clean stop.
+    pub async fn release(&self) {
+        if let Ok(Some(lease)) = Lease::try_acquire(&self.database.workers, self.service, "relay", &self.holder).await {
+            lease.release(&self.database.workers).await;
+        }
+    }
+
+    /// Follows the active relay's heartbeat, so that `Watch` wakes here too.
+    async fn stand_by(&self) {
+        let Ok(mut beats) = self.bus.subscribe(bus::heartbeat_subject(self.service)).await else {
+            return clock::pause(RENEWAL).await;
+        };
+        while let Some(message) = beats.next().await {
+            if let Ok(beat) = PositionResponse::decode(message.payload) {
+                self.head.send_replace(beat.head_position);
+            }
+        }
+    }
+
+    async fn active(&self, lease: &Lease) -> Result<(), BoxError> {
+        let (batches, receiver) = mpsc::channel(16);
+        tokio::select! {
+            ended = self.take_for_ever(lease, &batches) => ended,
+            ended = self.publish_for_ever(lease, receiver) => ended,
+        }
+    }
+
+    async fn take_for_ever(&self, lease: &Lease, batches: &mpsc::Sender<Vec<FeedEntry>>) -> Result<(), BoxError> {
+        let mut wakes = self.bus.subscribe(bus::wake_subject(self.service)).await?;
+        let head = feed::extent(&self.database.workers, self.service).await?.head;
+        self.head.send_replace(head);
+        let mut beat: Option<Instant> = None;
+        loop {
+            let due = beat.is_none_or(|at| at.elapsed() >= RENEWAL);
+            if due || self.waiting().await? {
+                let taken = self.take(lease).await?;
+                let full = i64::try_from(taken.len()).unwrap_or(TAKE_AT_MOST) == TAKE_AT_MOST;
+                if let Some(last) = taken.last() {
+                    self.head.send_replace(last.position);
+                    // When the publisher is behind, it reads from the feed.
+                    let _ = batches.try_send(taken);
+                }
+                if due {
+                    self.beat(lease).await;
+                    beat = Some(Instant::now());
+                }
+                if full {
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = self.wake.notify.notified() => {}
+                Some(_) = wakes.next() => {}
+                () = clock::pause(POLL) => {}
+            }
+        }
+    }
+
+    async fn waiting(&self) -> Result<bool, sqlx::Error> {
+        let statement = format!("select exists (select from {}.outbox)", self.service);
+        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await
+    }
+
+    async fn take(&self, lease: &Lease) -> Result<Vec<FeedEntry>, BoxError> {
+        let schema = self.service;
+        let mut tx = self.database.begin_worker([]).await?;
+        if !lease.hold(&mut tx).await? {
+            return Err(Lost(lease.name.clone()).into());
+        }
+        let statement = format!(
+            "with taken as (
+                delete from {schema}.outbox where seq = any (array (select seq from {schema}.outbox order by seq limit {TAKE_AT_MOST}))
+                returning seq, tenant_id, record_id, revision),
+             base as (
+                select greatest((select max(position) from {schema}.feed), (select position from {schema}.lease where name = 'relay'), 0) as position),
+             numbered as (
+                insert into {schema}.feed (position, tenant_id, record_id, revision, epoch, at)
+                select base.position + row_number() over (order by taken.seq), taken.tenant_id, taken.record_id, taken.revision, $1, clock_timestamp()
+                from taken cross join base
+                returning position, record_id, revision)
+             select n.position, {} from numbered n join {schema}.journal j on j.record_id = n.record_id and j.revision = n.revision
+             order by n.position",
+            journal::COLUMNS
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(lease.epoch).fetch_all(tx.connection()).await?;
+        let entries = rows
+            .iter()
+            .map(|row| journal::read(row, row.try_get("position")?))
+            .collect::<Result<Vec<_>, sqlx::Error>>()?;
+        tx.commit().await?;
+        Ok(entries)
+    }
+
+    async fn beat(&self, lease: &Lease) {
+        let beat = PositionResponse { incarnation: lease.incarnation.to_string(), head_position: *self.head.borrow() };
+        if self.bus.connection_state() == State::Connected {
+            // A lost heartbeat makes consumers read the feed; that is its purpose.
+            let _ = self.bus.publish(bus::heartbeat_subject(self.service), beat.encode_to_vec().into()).await;
+        }
+    }
+
+    async fn publish_for_ever(
+        &self,
+        lease: &Lease,
+        mut batches: mpsc::Receiver<Vec<FeedEntry>>,
+    ) -> Result<(), BoxError> {
+        let stream = jetstream::ContextBuilder::new()
+            .timeout(Duration::from_secs(5))
+            .max_ack_inflight(2 * UNACKNOWLEDGED_AT_MOST)
+            .build(self.bus.clone());
+        let mut acknowledged = lease.position;
+        let mut next = acknowledged + 1;
+        let mut saved = acknowledged;
+        let mut waiting = FuturesOrdered::new();
+        loop {
+            metrics::get().relay_lag(self.service, u64::try_from(*self.head.borrow() - acknowledged).unwrap_or(0));
+            let room = waiting.len() < UNACKNOWLEDGED_AT_MOST && self.bus.connection_state() == State::Connected;
+            tokio::select! {
+                biased;
+                Some((position, acknowledgement)) = waiting.next(), if !waiting.is_empty() => match acknowledgement {
+                    Ok(()) => acknowledged = position,
+                    Err(error) => {
+                        tracing::warn!(service = self.service, position, %error, "not acknowledged; publishing again from there");
+                        waiting = FuturesOrdered::new();
+                        next = acknowledged + 1;
+                        clock::pause(POLL).await;
+                    }
+                },
+                Some(batch) = batches.recv(), if room => {
+                    for entry in batch {
+                        if entry.position == next {
+                            waiting.push_back(self.publish(&stream, lease, &entry).await);
+                            next += 1;
+                        }
+                    }
+                }
+                () = clock::pause(GATHER) => {
+                    if *self.head.borrow() >= next && batches.is_empty() && room {
+                        for entry in feed::page(&self.database.workers, self.service, next - 1, 200).await? {
+                            next = entry.position + 1;
+                            waiting.push_back(self.publish(&stream, lease, &entry).await);
+                        }
+                    }
+                    if saved != acknowledged {
+                        self.save(lease, acknowledged).await?;
+                        saved = acknowledged;
+                    }
+                }
+                () = self.again.notified() => {
+                    acknowledged = self.an_hour_ago().await?.min(acknowledged);
+                    waiting = FuturesOrdered::new();
+                    next = acknowledged + 1;
+                    tracing::info!(service = self.service, from = next, "the stream came back short; publishing the last hour again");
+                }
+            }
+        }
+    }
+
+    async fn publish(
+        &self,
+        stream: &jetstream::Context,
+        lease: &Lease,
+        entry: &FeedEntry,
+    ) -> futures::future::BoxFuture<'static, (i64, Result<(), BoxError>)> {
+        let position = entry.position;
+        let subject = bus::subject(&entry.tenant, self.service, &entry.r#type);
+        let headers = bus::headers(self.service, lease.incarnation, entry);
+        let sent = stream.publish_with_headers(subject, headers, entry.body.clone()).await;
+        metrics::get().relay_published(self.service, 1);
+        async move {
+            let acknowledgement = match sent {
+                Ok(acknowledgement) => acknowledgement.await.map(|_| ()).map_err(BoxError::from),
+                Err(error) => Err(error.into()),
+            };
+            (position, acknowledgement)
+        }
+        .boxed()
+    }
+
+    async fn save(&self, lease: &Lease, position: i64) -> Result<(), BoxError> {
+        let statement = format!(
+            "update {}.lease set position = $1 where name = 'relay' and holder = $2 and epoch = $3",
+            self.service
+        );
+        let done = sqlx::query(AssertSqlSafe(statement))
+            .bind(position)
+            .bind(&lease.holder)
+            .bind(lease.epoch)
+            .execute(&self.database.workers)
+            .await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(Lost(lease.name.clone()).into()) }
+    }
+
+    async fn an_hour_ago(&self) -> Result<i64, sqlx::Error> {
+        let statement = format!(
+            "select coalesce(min(position) - 1, 0) from {}.feed where at > clock_timestamp() - interval '1 hour'",
+            self.service
+        );
+        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await
+    }
+}
