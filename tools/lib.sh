@@ -18,9 +18,10 @@ postgres_major() { "$1/postgres" --version 2>/dev/null | sed -E 's/[^0-9]*([0-9]
 # The folder of the newest usable Postgres, found as `itsm up` finds it. Empty when there is none.
 postgres_bin() {
     local folder best="" best_major=0 major
-    for folder in "$(dirname "$(command -v postgres 2>/dev/null || echo /nowhere/postgres)")" \
+    # In PATH may stand links to two or three of the programs: the folder they lead to has them all.
+    for folder in "$(dirname "$(readlink -f "$(command -v postgres || echo /nowhere/postgres)")")" \
         /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
-        [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] || continue
+        [ -x "$folder/postgres" ] && [ -x "$folder/initdb" ] && [ -x "$folder/psql" ] || continue
         major=$(postgres_major "$folder")
         if [ "${major:-0}" -gt "$best_major" ]; then best=$folder best_major=$major; fi
     done
