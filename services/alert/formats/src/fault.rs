@@ -13,17 +13,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(
-        field: impl Into<String>,
-        code: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self {
-            field: field.into(),
-            code,
-            detail: detail.into(),
-            size_limit: false,
-        }
+    pub(crate) fn new(field: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), code, detail: detail.into(), size_limit: false }
     }
 
     pub(crate) fn wrong_type(field: &str, expected: &str) -> Self {
@@ -34,18 +25,8 @@ impl Fault {
         Self::new(field, "MISSING_FIELD", "is missing")
     }
 
-    pub(crate) fn too_large(
-        field: impl Into<String>,
-        code: &'static str,
-        limit: usize,
-        unit: &str,
-    ) -> Self {
-        Self {
-            field: field.into(),
-            code,
-            detail: format!("has more than {limit} {unit}"),
-            size_limit: true,
-        }
+    pub(crate) fn too_large(field: impl Into<String>, code: &'static str, limit: usize, unit: &str) -> Self {
+        Self { field: field.into(), code, detail: format!("has more than {limit} {unit}"), size_limit: true }
     }
 
     /// The same fault seen from one level further out.
@@ -56,17 +37,8 @@ impl Fault {
 
     /// The same fault where it stands in the envelope of the whole body.
     pub(crate) fn of_body(self) -> Refused {
-        let field = if self.field.is_empty() {
-            "body".to_owned()
-        } else {
-            self.field
-        };
-        Refused::Unusable {
-            field,
-            detail: self.detail,
-            code: self.code,
-            size_limit: self.size_limit,
-        }
+        let field = if self.field.is_empty() { "body".to_owned() } else { self.field };
+        Refused::Unusable { field, detail: self.detail, code: self.code, size_limit: self.size_limit }
     }
 }
 

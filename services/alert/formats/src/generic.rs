@@ -35,20 +35,11 @@ pub(crate) fn read(body: &str, received_at: DateTime<Utc>) -> Result<Parsed, Ref
         },
         Kind::Null | Kind::Boolean | Kind::Number | Kind::Text => {
             let expected = "an alert, an array of alerts or an object with `alerts`";
-            return Err(Refused::WrongType {
-                field: "body".to_owned(),
-                expected,
-            });
+            return Err(Refused::WrongType { field: "body".to_owned(), expected });
         }
     };
-    let unstated = Unstated {
-        key: None,
-        at: None,
-        received_at,
-    };
-    Ok(Parsed::each(&alerts, |alert| {
-        one(alert.value, &unstated, alert.index)
-    }))
+    let unstated = Unstated { key: None, at: None, received_at };
+    Ok(Parsed::each(&alerts, |alert| one(alert.value, &unstated, alert.index)))
 }
 
 /// What counts where the alert itself does not say.
@@ -61,38 +52,26 @@ pub(crate) struct Unstated {
 }
 
 pub(crate) fn one(alert: &RawValue, unstated: &Unstated, index: usize) -> Result<Accepted, Fault> {
-    let [labels, annotations, severity, status, begin, end, url] = json::fields(
-        alert,
-        [
-            "labels",
-            "annotations",
-            "severity",
-            "status",
-            "started_at",
-            "ended_at",
-            "url",
-        ],
-    )?;
+    let [labels, annotations, severity, status, begin, end, url] =
+        json::fields(alert, ["labels", "annotations", "severity", "status", "started_at", "ended_at", "url"])?;
     let labels = json::labels(labels, "labels")?;
     let annotations = json::text_map(annotations, "annotations", &json::ANNOTATIONS)?;
     let (status, period) = life(status, begin, end, unstated)?;
     let severity = match json::text(severity, "severity", limits::LABEL_VALUE_BYTES)? {
-        Some(word) => Severity::from_word(&word)
-            .ok_or_else(|| Fault::new("severity", "UNKNOWN_SEVERITY", SEVERITIES))?,
+        Some(word) => {
+            Severity::from_word(&word).ok_or_else(|| Fault::new("severity", "UNKNOWN_SEVERITY", SEVERITIES))?
+        }
         None => Severity::of_labels(&labels),
     };
     let words = Words::read(alert)?;
-    let title = words
-        .title
-        .or_else(|| annotations.get("summary").and_then(|text| text::line(text)));
+    let title = words.title.or_else(|| annotations.get("summary").and_then(|text| text::line(text)));
     let title = title.or_else(|| labels.get("alertname").and_then(|text| text::line(text)));
     let title = title.ok_or_else(|| Fault::missing("title"))?;
     let dedup_key = match dedup_key(alert, unstated)? {
         Some(key) => key::bounded(key),
         None => key::of_content(&labels, &title),
     };
-    let source_url =
-        json::text(url, "url", limits::ANNOTATION_VALUE_BYTES)?.and_then(text::web_link);
+    let source_url = json::text(url, "url", limits::ANNOTATION_VALUE_BYTES)?.and_then(text::web_link);
     Ok(Accepted {
         dedup_key,
         status,
@@ -121,16 +100,12 @@ impl Words {
         let values = json::fields(alert, names)?;
         let mut texts = [const { None }; 4];
         for ((text, value), name) in texts.iter_mut().zip(values).zip(names) {
-            *text = json::text(value, name, limits::ANNOTATION_VALUE_BYTES)?
-                .filter(|text| !text.trim().is_empty());
+            *text = json::text(value, name, limits::ANNOTATION_VALUE_BYTES)?.filter(|text| !text.trim().is_empty());
         }
         let [title, summary, message, description] = texts;
         let message_is_title = title.is_none() && summary.is_none();
         let description = description.or_else(|| message.clone().filter(|_| !message_is_title));
-        let title = title
-            .or(summary)
-            .or(message)
-            .and_then(|text| text::line(&text));
+        let title = title.or(summary).or(message).and_then(|text| text::line(&text));
         Ok(Self { title, description })
     }
 }
@@ -140,15 +115,9 @@ fn dedup_key(alert: &RawValue, unstated: &Unstated) -> Result<Option<String>, Fa
     let names = ["dedup_key", "key", "id"];
     let values = json::fields(alert, names)?;
     // The key of an event around the alert says more about identity than the alert's own `id`.
-    let own_names = if unstated.key.is_some() {
-        1
-    } else {
-        names.len()
-    };
+    let own_names = if unstated.key.is_some() { 1 } else { names.len() };
     for (value, name) in values.into_iter().zip(names).take(own_names) {
-        if let Some(key) =
-            json::scalar(value, name, limits::BODY_BYTES)?.filter(|key| !key.is_empty())
-        {
+        if let Some(key) = json::scalar(value, name, limits::BODY_BYTES)?.filter(|key| !key.is_empty()) {
             return Ok(Some(key));
         }
     }
@@ -164,8 +133,7 @@ fn life(
     let (begin, end) = (instant(begin, "started_at")?, instant(end, "ended_at")?);
     let has_passed = |end: DateTime<Utc>| end <= unstated.received_at;
     let status = match json::text(status, "status", limits::NAME_BYTES)? {
-        Some(word) => Status::from_word(&word)
-            .ok_or_else(|| Fault::new("status", "UNKNOWN_STATUS", STATES))?,
+        Some(word) => Status::from_word(&word).ok_or_else(|| Fault::new("status", "UNKNOWN_STATUS", STATES))?,
         None if end.is_some_and(has_passed) => Status::Cleared,
         None => Status::Firing,
     };
@@ -173,9 +141,7 @@ fn life(
     let end = match status {
         // An end that has passed is that of an earlier episode: the alert says that it fires.
         Status::Firing => end.filter(|end| !has_passed(*end)),
-        Status::Cleared => {
-            Some(end.unwrap_or_else(|| begin.map_or(said_at, |begin| begin.max(said_at))))
-        }
+        Status::Cleared => Some(end.unwrap_or_else(|| begin.map_or(said_at, |begin| begin.max(said_at)))),
     };
     Ok((status, Period::new(begin, said_at, end, "ended_at")?))
 }

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::fault::{Fault, join};
@@ -45,11 +43,7 @@ pub(crate) struct Element<'a> {
 impl<'a> Element<'a> {
     /// The body itself, as the only alert.
     pub(crate) fn whole(value: &'a RawValue) -> Self {
-        Self {
-            value,
-            index: 0,
-            place: String::new(),
-        }
+        Self { value, index: 0, place: String::new() }
     }
 
     /// The path of one of its fields from the body's root.
@@ -63,35 +57,22 @@ impl<'a> Element<'a> {
 
 /// The body as one JSON value.
 pub(crate) fn document(body: &str) -> Result<&RawValue, Refused> {
-    serde_json::from_str(body).map_err(|error| Refused::NotJson {
-        detail: error.to_string(),
-    })
+    serde_json::from_str(body).map_err(|error| Refused::NotJson { detail: error.to_string() })
 }
 
 /// The alerts of an array. `field` is the path of the array, empty for the body itself.
 pub(crate) fn elements<'a>(array: &'a RawValue, field: &str) -> Result<Vec<Element<'a>>, Refused> {
     let named = || {
-        if field.is_empty() {
-            "body".to_owned()
-        } else {
-            field.to_owned()
-        }
+        if field.is_empty() { "body".to_owned() } else { field.to_owned() }
     };
     if kind(array) != Kind::Array {
-        return Err(Refused::WrongType {
-            field: named(),
-            expected: "an array of alerts",
-        });
+        return Err(Refused::WrongType { field: named(), expected: "an array of alerts" });
     }
     let values = serde_json::Deserializer::from_str(array.get())
         .deserialize_seq(BoundedValues)
         // It is JSON already, so only the bound can stop it.
         .map_err(|_| Refused::TooManyAlerts { field: named() })?;
-    let element = |(index, value)| Element {
-        value,
-        index,
-        place: format!("{field}[{index}]"),
-    };
+    let element = |(index, value)| Element { value, index, place: format!("{field}[{index}]") };
     Ok(values.into_iter().enumerate().map(element).collect())
 }
 
@@ -146,8 +127,7 @@ impl<'de, const N: usize> Visitor<'de> for Picked<N> {
         while let Some(place) = object.next_key_seed(PlaceOf(&self.names))? {
             match place {
                 Some(place) => {
-                    values[place] =
-                        Some(object.next_value::<&RawValue>()?).filter(|v| kind(v) != Kind::Null)
+                    values[place] = Some(object.next_value::<&RawValue>()?).filter(|v| kind(v) != Kind::Null)
                 }
                 None => {
                     object.next_value::<IgnoredAny>()?;
@@ -182,11 +162,7 @@ impl Visitor<'_> for PlaceOf<'_> {
 }
 
 /// Text; `None` when absent.
-pub(crate) fn text(
-    value: Option<&RawValue>,
-    field: &str,
-    limit_bytes: usize,
-) -> Result<Option<String>, Fault> {
+pub(crate) fn text(value: Option<&RawValue>, field: &str, limit_bytes: usize) -> Result<Option<String>, Fault> {
     match value {
         None => Ok(None),
         Some(value) if kind(value) == Kind::Text => decoded(value, field, limit_bytes).map(Some),
@@ -196,18 +172,12 @@ pub(crate) fn text(
 
 /// Text, or a number or boolean as the text it was written in; `None` when absent. Numbers keep
 /// their digits: an id of twenty digits stays that id.
-pub(crate) fn scalar(
-    value: Option<&RawValue>,
-    field: &str,
-    limit_bytes: usize,
-) -> Result<Option<String>, Fault> {
+pub(crate) fn scalar(value: Option<&RawValue>, field: &str, limit_bytes: usize) -> Result<Option<String>, Fault> {
     let Some(value) = value else { return Ok(None) };
     match kind(value) {
         Kind::Null => Ok(None),
         Kind::Text => decoded(value, field, limit_bytes).map(Some),
-        Kind::Number | Kind::Boolean => {
-            text::storable(value.get().to_owned(), field, limit_bytes).map(Some)
-        }
+        Kind::Number | Kind::Boolean => text::storable(value.get().to_owned(), field, limit_bytes).map(Some),
         Kind::Array | Kind::Object => Err(Fault::wrong_type(field, "text, a number or a boolean")),
     }
 }
@@ -215,20 +185,10 @@ pub(crate) fn scalar(
 fn decoded(value: &RawValue, field: &str, limit_bytes: usize) -> Result<String, Fault> {
     // The longest way to write a byte is \u00XX; beyond that it need not be decoded to be too long.
     if value.get().len() > 6 * limit_bytes + 2 {
-        return Err(Fault::too_large(
-            field,
-            "TEXT_TOO_LONG",
-            limit_bytes,
-            "bytes",
-        ));
+        return Err(Fault::too_large(field, "TEXT_TOO_LONG", limit_bytes, "bytes"));
     }
-    let text = serde_json::from_str(value.get()).map_err(|_| {
-        Fault::new(
-            field,
-            "INVALID_TEXT",
-            "holds an escape that is no character",
-        )
-    })?;
+    let text = serde_json::from_str(value.get())
+        .map_err(|_| Fault::new(field, "INVALID_TEXT", "holds an escape that is no character"))?;
     text::storable(text, field, limit_bytes)
 }
 
@@ -240,11 +200,8 @@ pub(crate) struct MapBounds {
 }
 
 /// The bounds of labels.
-pub(crate) const LABELS: MapBounds = MapBounds {
-    entries: limits::LABELS,
-    value_bytes: limits::LABEL_VALUE_BYTES,
-    too_many: "TOO_MANY_LABELS",
-};
+pub(crate) const LABELS: MapBounds =
+    MapBounds { entries: limits::LABELS, value_bytes: limits::LABEL_VALUE_BYTES, too_many: "TOO_MANY_LABELS" };
 /// The bounds of annotations.
 pub(crate) const ANNOTATIONS: MapBounds = MapBounds {
     entries: limits::ANNOTATIONS,
@@ -253,10 +210,7 @@ pub(crate) const ANNOTATIONS: MapBounds = MapBounds {
 };
 
 /// Labels: as [`text_map`], without the empty ones.
-pub(crate) fn labels(
-    value: Option<&RawValue>,
-    field: &str,
-) -> Result<BTreeMap<String, String>, Fault> {
+pub(crate) fn labels(value: Option<&RawValue>, field: &str) -> Result<BTreeMap<String, String>, Fault> {
     let mut labels = text_map(value, field, &LABELS)?;
     labels.retain(|_, value| !value.is_empty());
     Ok(labels)
@@ -275,9 +229,7 @@ pub(crate) fn text_map(
         return Err(Fault::wrong_type(field, "an object"));
     }
     let entries = serde_json::Deserializer::from_str(value.get())
-        .deserialize_map(BoundedEntries {
-            entries: bounds.entries,
-        })
+        .deserialize_map(BoundedEntries { entries: bounds.entries })
         .map_err(|_| Fault::new(field, "INVALID_TEXT", "holds a name that is not text"))?
         .ok_or_else(|| Fault::too_large(field, bounds.too_many, bounds.entries, "entries"))?;
     let mut map = BTreeMap::new();
@@ -297,22 +249,14 @@ fn entry_name(name: String, field: &str) -> Result<String, Fault> {
         return Err(Fault::new(field, "EMPTY_NAME", "holds an empty name"));
     }
     if name.len() > limits::NAME_BYTES {
-        return Err(Fault::too_large(
-            field,
-            "NAME_TOO_LONG",
-            limits::NAME_BYTES,
-            "bytes in a name",
-        ));
+        return Err(Fault::too_large(field, "NAME_TOO_LONG", limits::NAME_BYTES, "bytes in a name"));
     }
     text::storable(name, field, limits::NAME_BYTES)
 }
 
 /// The name as part of a path; nothing for a name that a path or a log line could not carry.
 fn shown(name: &str) -> &str {
-    let plain = name.len() <= 64
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c));
+    let plain = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c));
     if plain { name } else { "" }
 }
 

@@ -16,27 +16,19 @@ pub(crate) fn fingerprint(labels: &BTreeMap<String, String>) -> String {
         .iter()
         .flat_map(|(name, value)| [name.as_bytes(), &[0xff], value.as_bytes(), &[0xff]])
         .flatten()
-        .fold(OFFSET_BASIS, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
-        });
+        .fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
     format!("{hash:016x}")
 }
 
 /// The key as the source gave it, or its hash when it is too long to index.
 pub(crate) fn bounded(key: String) -> String {
-    if key.len() <= limits::KEY_BYTES {
-        key
-    } else {
-        digest([key.as_str()])
-    }
+    if key.len() <= limits::KEY_BYTES { key } else { digest([key.as_str()]) }
 }
 
 /// The key of an alert whose source names none: what it says and what it is about. Each part is
 /// hashed with its length, so that no two alerts share one by shifting text between parts.
 pub(crate) fn of_content(labels: &BTreeMap<String, String>, title: &str) -> String {
-    let pairs = labels
-        .iter()
-        .flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    let pairs = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
     digest(pairs.chain([title]))
 }
 

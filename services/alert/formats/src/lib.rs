@@ -53,12 +53,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 4] = [
-        Self::AlertmanagerWebhook,
-        Self::PrometheusAlerts,
-        Self::Generic,
-        Self::CloudEvents,
-    ];
+    pub const ALL: [Self; 4] = [Self::AlertmanagerWebhook, Self::PrometheusAlerts, Self::Generic, Self::CloudEvents];
 
     /// The name that headers, tables and integrations use.
     #[must_use]

@@ -144,10 +144,7 @@ impl Severity {
     /// The severity that the label `severity` says. A word we do not know must not lose the alert
     /// of a program that was not written for us, so it counts as none.
     pub(crate) fn of_labels(labels: &BTreeMap<String, String>) -> Self {
-        labels
-            .get("severity")
-            .and_then(|word| Self::from_word(word))
-            .unwrap_or(Self::Medium)
+        labels.get("severity").and_then(|word| Self::from_word(word)).unwrap_or(Self::Medium)
     }
 }
 

@@ -21,44 +21,26 @@ impl Period {
         ends_at: Option<DateTime<Utc>>,
         end_field: &str,
     ) -> Result<Self, Fault> {
-        let starts_at =
-            begin.unwrap_or_else(|| ends_at.map_or(otherwise, |end| end.min(otherwise)));
+        let starts_at = begin.unwrap_or_else(|| ends_at.map_or(otherwise, |end| end.min(otherwise)));
         if ends_at.is_some_and(|end| end < starts_at) {
-            return Err(Fault::new(
-                end_field,
-                "ENDS_BEFORE_START",
-                "lies before the start",
-            ));
+            return Err(Fault::new(end_field, "ENDS_BEFORE_START", "lies before the start"));
         }
         Ok(Self { starts_at, ends_at })
     }
 }
 
 /// An instant as RFC 3339 text. Absent, null, empty and the zero instant of Go are all "not set".
-pub(crate) fn instant(
-    value: Option<&RawValue>,
-    field: &str,
-) -> Result<Option<DateTime<Utc>>, Fault> {
+pub(crate) fn instant(value: Option<&RawValue>, field: &str) -> Result<Option<DateTime<Utc>>, Fault> {
     const LONGEST_BYTES: usize = 64;
-    let Some(text) = json::text(value, field, LONGEST_BYTES)?.filter(|text| !text.is_empty())
-    else {
+    let Some(text) = json::text(value, field, LONGEST_BYTES)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let instant = DateTime::parse_from_rfc3339(&text).map_err(|_| {
-        Fault::new(
-            field,
-            "INVALID_TIME",
-            "must be an instant as 2026-01-31T23:59:00Z",
-        )
-    })?;
+    let instant = DateTime::parse_from_rfc3339(&text)
+        .map_err(|_| Fault::new(field, "INVALID_TIME", "must be an instant as 2026-01-31T23:59:00Z"))?;
     let instant = to_microseconds(instant.to_utc());
     // The years that every part of the system can hold.
     if !(1..=9999).contains(&instant.year()) {
-        return Err(Fault::new(
-            field,
-            "INVALID_TIME",
-            "must lie in the years 1 to 9999",
-        ));
+        return Err(Fault::new(field, "INVALID_TIME", "must lie in the years 1 to 9999"));
     }
     let is_zero = instant.year() == 1 && instant.ordinal() == 1;
     Ok((!is_zero).then_some(instant))

@@ -24,16 +24,8 @@ pub(crate) fn read(body: &str, received_at: DateTime<Utc>) -> Result<Parsed, Ref
 }
 
 fn one(element: &Element<'_>, received_at: DateTime<Utc>) -> Result<Accepted, Fault> {
-    let [labels, annotations, begin, end, url] = json::fields(
-        element.value,
-        [
-            "labels",
-            "annotations",
-            "startsAt",
-            "endsAt",
-            "generatorURL",
-        ],
-    )?;
+    let [labels, annotations, begin, end, url] =
+        json::fields(element.value, ["labels", "annotations", "startsAt", "endsAt", "generatorURL"])?;
     let subject = Subject::read(labels, annotations, url)?;
     let begin = instant(begin, "startsAt")?;
     // Where the sender's clock runs ahead, the time-out runs from its start, or it would be over
@@ -47,11 +39,7 @@ fn one(element: &Element<'_>, received_at: DateTime<Utc>) -> Result<Accepted, Fa
     let fires = period.ends_at.is_some_and(|end| end > received_at);
     Ok(Accepted {
         dedup_key: key::fingerprint(&subject.labels),
-        status: if fires {
-            Status::Firing
-        } else {
-            Status::Cleared
-        },
+        status: if fires { Status::Firing } else { Status::Cleared },
         ..subject.accepted(period, element.index)
     })
 }
@@ -71,47 +59,25 @@ impl Subject {
     ) -> Result<Self, Fault> {
         let labels = json::labels(labels, "labels")?;
         if labels.is_empty() {
-            return Err(Fault::new(
-                "labels",
-                "NO_LABELS",
-                "must hold at least one label with a value",
-            ));
+            return Err(Fault::new("labels", "NO_LABELS", "must hold at least one label with a value"));
         }
         let annotations = json::text_map(annotations, "annotations", &json::ANNOTATIONS)?;
-        let source_url = json::text(url, "generatorURL", limits::ANNOTATION_VALUE_BYTES)?
-            .and_then(text::web_link);
-        Ok(Self {
-            labels,
-            annotations,
-            source_url,
-        })
+        let source_url = json::text(url, "generatorURL", limits::ANNOTATION_VALUE_BYTES)?.and_then(text::web_link);
+        Ok(Self { labels, annotations, source_url })
     }
 
     /// The alert as far as these words go: by its fingerprint, firing, in no group.
     pub(crate) fn accepted(self, period: Period, index: usize) -> Accepted {
-        let annotation = |name: &str| {
-            self.annotations
-                .get(name)
-                .filter(|text| !text.trim().is_empty())
-        };
-        let title = [
-            annotation("summary"),
-            annotation("title"),
-            self.labels.get("alertname"),
-        ];
-        let title = title
-            .into_iter()
-            .flatten()
-            .find_map(|text| text::line(text));
+        let annotation = |name: &str| self.annotations.get(name).filter(|text| !text.trim().is_empty());
+        let title = [annotation("summary"), annotation("title"), self.labels.get("alertname")];
+        let title = title.into_iter().flatten().find_map(|text| text::line(text));
         let dedup_key = key::fingerprint(&self.labels);
         Accepted {
             title: title.unwrap_or_else(|| format!("Alert {dedup_key}")),
             dedup_key,
             status: Status::Firing,
             severity: Severity::of_labels(&self.labels),
-            description: annotation("description")
-                .or_else(|| annotation("message"))
-                .cloned(),
+            description: annotation("description").or_else(|| annotation("message")).cloned(),
             starts_at: period.starts_at,
             ends_at: period.ends_at,
             source_url: self.source_url,

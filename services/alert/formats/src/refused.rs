@@ -109,10 +109,7 @@ impl Refused {
     #[must_use]
     pub fn is_size_limit(&self) -> bool {
         match self {
-            Self::BodyTooLarge
-            | Self::NestedTooDeep
-            | Self::TooManyAlerts { .. }
-            | Self::TooManyAttributes => true,
+            Self::BodyTooLarge | Self::NestedTooDeep | Self::TooManyAlerts { .. } | Self::TooManyAttributes => true,
             Self::Unusable { size_limit, .. } => *size_limit,
             Self::NotUtf8 { .. }
             | Self::NotJson { .. }

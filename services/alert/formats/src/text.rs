@@ -11,9 +11,7 @@ pub(crate) fn checked(body: &[u8]) -> Result<&str, Refused> {
     if deepest_nesting(body) > limits::NESTING_DEPTH {
         return Err(Refused::NestedTooDeep);
     }
-    let text = std::str::from_utf8(body).map_err(|error| Refused::NotUtf8 {
-        offset: error.valid_up_to(),
-    })?;
+    let text = std::str::from_utf8(body).map_err(|error| Refused::NotUtf8 { offset: error.valid_up_to() })?;
     // Windows tools write a byte order mark, which RFC 8259 lets a reader ignore.
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
@@ -49,12 +47,7 @@ fn deepest_nesting(body: &[u8]) -> usize {
 /// Text that the database can hold and that is not too long.
 pub(crate) fn storable(text: String, field: &str, limit_bytes: usize) -> Result<String, Fault> {
     if text.len() > limit_bytes {
-        return Err(Fault::too_large(
-            field,
-            "TEXT_TOO_LONG",
-            limit_bytes,
-            "bytes",
-        ));
+        return Err(Fault::too_large(field, "TEXT_TOO_LONG", limit_bytes, "bytes"));
     }
     if text.contains('\0') {
         return Err(Fault::new(field, "NUL_CHARACTER", "holds a NUL character"));
@@ -71,10 +64,7 @@ pub(crate) fn cut(text: &str, limit_bytes: usize) -> &str {
 /// long ends in `…`. None when nothing is left.
 pub(crate) fn line(text: &str) -> Option<String> {
     let mut line = String::new();
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }

@@ -1,8 +1,6 @@
 //! What holds for every body, whoever wrote it.
 
-use alert_formats::{
-    Accepted, Format, Parsed, Refused, Status, cloudevent_from_headers, limits, parse,
-};
+use alert_formats::{Accepted, Format, Parsed, Refused, Status, cloudevent_from_headers, limits, parse};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::Config;
@@ -60,11 +58,7 @@ const PIECES: [&str; 44] = [
 ];
 
 fn config(cases: u32) -> Config {
-    Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    }
+    Config { cases, failure_persistence: None, ..Config::default() }
 }
 
 fn any_format() -> impl Strategy<Value = Format> {
@@ -76,10 +70,7 @@ fn read(format: Format, body: &[u8]) -> Result<Parsed, Refused> {
 }
 
 fn assert_storable(text: &str, limit_bytes: usize) {
-    assert!(
-        text.len() <= limit_bytes && !text.contains('\0'),
-        "{text:?}"
-    );
+    assert!(text.len() <= limit_bytes && !text.contains('\0'), "{text:?}");
 }
 
 fn assert_sound(alert: &Accepted) {
@@ -87,14 +78,8 @@ fn assert_sound(alert: &Accepted) {
     assert_storable(&alert.dedup_key, limits::KEY_BYTES);
     assert_storable(&alert.title, limits::TITLE_BYTES);
     assert!(!alert.title.contains(char::is_control));
-    assert_storable(
-        alert.description.as_deref().unwrap_or_default(),
-        limits::ANNOTATION_VALUE_BYTES,
-    );
-    assert_storable(
-        alert.group_key.as_deref().unwrap_or_default(),
-        limits::KEY_BYTES,
-    );
+    assert_storable(alert.description.as_deref().unwrap_or_default(), limits::ANNOTATION_VALUE_BYTES);
+    assert_storable(alert.group_key.as_deref().unwrap_or_default(), limits::KEY_BYTES);
     let url = alert.source_url.as_deref().unwrap_or("http://x");
     assert_storable(url, limits::ANNOTATION_VALUE_BYTES);
     assert!(url.to_ascii_lowercase().starts_with("http"));
@@ -115,8 +100,7 @@ fn assert_sound(alert: &Accepted) {
 
 /// How many alerts a body holds, by another reader.
 fn alerts_in(format: Format, body: &[u8]) -> usize {
-    let body: Value =
-        serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).unwrap();
+    let body: Value = serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).unwrap();
     match (format, &body) {
         (_, Value::Array(alerts)) => alerts.len(),
         (Format::AlertmanagerWebhook, _) => body["alerts"].as_array().unwrap().len(),
@@ -164,15 +148,8 @@ fn mutated(mut body: Vec<u8>, changes: &[(Index, usize, &'static str)]) -> Vec<u
 /// The paths of all values in a document, as JSON pointers.
 fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| (i.to_string(), item))
-            .collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, field)| (name.clone(), field))
-            .collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), field)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     for (name, child) in children {
@@ -185,8 +162,7 @@ fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
 /// What stands where something else should.
 fn odd_values() -> Vec<Value> {
     let long = |n: usize| Value::String("x".repeat(n));
-    let many: serde_json::Map<String, Value> =
-        (0..101).map(|i| (i.to_string(), json!("v"))).collect();
+    let many: serde_json::Map<String, Value> = (0..101).map(|i| (i.to_string(), json!("v"))).collect();
     vec![
         json!(null),
         json!(true),

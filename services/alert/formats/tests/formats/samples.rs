@@ -16,16 +16,7 @@ struct Recorded {
 }
 
 fn folder() -> PathBuf {
-    [
-        env!("CARGO_MANIFEST_DIR"),
-        "..",
-        "..",
-        "..",
-        "tests",
-        "samples",
-    ]
-    .iter()
-    .collect()
+    [env!("CARGO_MANIFEST_DIR"), "..", "..", "..", "tests", "samples"].iter().collect()
 }
 
 /// Every sample by its file's name.
@@ -34,24 +25,14 @@ pub fn all() -> BTreeMap<String, (Format, String, Vec<u8>)> {
     let index: BTreeMap<String, Recorded> = serde_json::from_slice(&index).unwrap();
     let sample = |(file, recorded): (String, Recorded)| {
         let body = std::fs::read(folder().join(&file)).unwrap();
-        (
-            file,
-            (
-                Format::parse(&recorded.format).unwrap(),
-                recorded.received_at,
-                body,
-            ),
-        )
+        (file, (Format::parse(&recorded.format).unwrap(), recorded.received_at, body))
     };
     index.into_iter().map(sample).collect()
 }
 
 fn sample(file: &str) -> (Parsed, Value) {
     let (format, received_at, body) = all().remove(file).unwrap();
-    (
-        parse(format, &body, at(&received_at)).unwrap(),
-        serde_json::from_slice(&body).unwrap(),
-    )
+    (parse(format, &body, at(&received_at)).unwrap(), serde_json::from_slice(&body).unwrap())
 }
 
 #[test]
@@ -66,12 +47,8 @@ fn every_sample_reads_as_the_snapshot_says() {
 
 #[test]
 fn the_index_names_every_file() {
-    let files = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut files: Vec<_> = files
-        .filter(|file| file.ends_with(".json") && file != "index.json")
-        .collect();
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<_> = files.filter(|file| file.ends_with(".json") && file != "index.json").collect();
     files.sort();
     assert_eq!(files, all().into_keys().collect::<Vec<_>>());
 }
@@ -80,17 +57,9 @@ fn the_index_names_every_file() {
 fn our_fingerprint_is_alertmanagers() {
     let (direct, _) = sample("prometheus-batch.json");
     let (_, webhook) = sample("alertmanager-grouped.json");
-    let theirs: Vec<_> = webhook["alerts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|a| a["fingerprint"].as_str().unwrap())
-        .collect();
-    let ours: Vec<_> = direct
-        .accepted
-        .iter()
-        .map(|alert| alert.dedup_key.as_str())
-        .collect();
+    let theirs: Vec<_> =
+        webhook["alerts"].as_array().unwrap().iter().map(|a| a["fingerprint"].as_str().unwrap()).collect();
+    let ours: Vec<_> = direct.accepted.iter().map(|alert| alert.dedup_key.as_str()).collect();
     assert_eq!(ours, theirs);
 }
 
@@ -100,14 +69,8 @@ fn firing_and_cleared_of_one_alert_share_key_and_start() {
         ("prometheus-firing.json", "prometheus-resolved.json"),
         ("alertmanager-firing.json", "alertmanager-resolved.json"),
     ] {
-        let (firing, cleared) = (
-            sample(firing).0.accepted.remove(0),
-            sample(cleared).0.accepted.remove(0),
-        );
-        assert_eq!(
-            (firing.status, cleared.status),
-            (Status::Firing, Status::Cleared)
-        );
+        let (firing, cleared) = (sample(firing).0.accepted.remove(0), sample(cleared).0.accepted.remove(0));
+        assert_eq!((firing.status, cleared.status), (Status::Firing, Status::Cleared));
         assert_eq!(firing.dedup_key, cleared.dedup_key);
         assert_eq!(firing.starts_at, cleared.starts_at);
         assert!(cleared.ends_at.unwrap() > cleared.starts_at);
