@@ -277,6 +277,10 @@ proptest! {
             prop_assert_eq!(&rejected.raw, alerts[rejected.index]);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn arbitrary_headers(
