@@ -1,1 +1,6 @@
+//! The binary: every service, and the client.
+
+mod embedded;
+mod provisioner;
+
 fn main() {}

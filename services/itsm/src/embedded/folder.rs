@@ -277,10 +277,10 @@ fn check_version(paths: &DataPaths) -> Result<(), FolderError> {
         }
         Err(error) => return Err(io_error("read", &path)(error)),
     };
-    let found: u32 = text.trim().parse().map_err(|_| FolderError::Damaged {
-        path: path.clone(),
-        what: "it holds no number".to_owned(),
-    })?;
+    let found: u32 = text
+        .trim()
+        .parse()
+        .map_err(|_| FolderError::Damaged { path: path.clone(), what: "it holds no number".to_owned() })?;
     if found > DATA_VERSION {
         return Err(FolderError::Newer { path: paths.root().to_path_buf(), found });
     }
@@ -335,14 +335,12 @@ pub fn read_text(path: &Path) -> Result<Option<String>, FolderError> {
 /// `N` random bytes kept as hexadecimal in a private file, drawn the first time.
 pub fn random_once<const N: usize>(path: &Path) -> Result<[u8; N], FolderError> {
     if let Some(text) = read_text(path)? {
-        return HEXLOWER
-            .decode(text.trim().as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| FolderError::Damaged {
+        return HEXLOWER.decode(text.trim().as_bytes()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+            FolderError::Damaged {
                 path: path.to_path_buf(),
                 what: format!("it should hold {} hexadecimal digits", 2 * N),
-            });
+            }
+        });
     }
     let mut bytes = [0_u8; N];
     getrandom::fill(&mut bytes).map_err(|error| io_error("draw", path)(io::Error::other(error)))?;
@@ -356,7 +354,6 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

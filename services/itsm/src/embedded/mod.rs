@@ -13,3 +13,10 @@ pub mod unprivileged;
 
 #[cfg(test)]
 mod tests;
+
+/// Between two looks at a server that tells nobody when it is ready or gone. Every loop that uses
+/// it has a deadline.
+#[expect(clippy::disallowed_methods, reason = "another process's state can only be looked at again")]
+async fn pause(duration: std::time::Duration) {
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,170 @@
+//! Partitions of journals and feeds, made before they are needed.
+//!
+//! Each is made as a plain table and then attached, which takes no lock that stops writers, under
+//! the role that owns the parent. A partition carries no grants: it is reached through its parent,
+//! whose row-level security therefore holds. Nothing is ever dropped here.
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use uuid::Uuid;
+
+/// Positions in one partition of a feed.
+pub const FEED_PARTITION_POSITIONS: i64 = 1_000_000;
+const MONTHS_AHEAD: u32 = 3;
+const FEEDS_AHEAD: i64 = 2;
+
+/// One table of a range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Partition {
+    parent: &'static str,
+    name: String,
+    from: String,
+    to: String,
+}
+
+/// Makes the partitions of each schema's `journal` and `feed` that will be needed in the next
+/// months. A schema without one of the tables, or where it is not partitioned, is left alone.
+/// Returns the names of those that were made.
+pub async fn ensure_partitions(pool: &PgPool, schemas: &[&str], now: DateTime<Utc>) -> anyhow::Result<Vec<String>> {
+    let mut made = Vec::new();
+    for schema in schemas {
+        if schema.is_empty() || !schema.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            bail!("`{schema}` is not the name of a schema of ours");
+        }
+        let mut tx = pool.begin().await.context("cannot begin making partitions")?;
+        // Two makers at once would both find it missing.
+        sqlx::query("select pg_advisory_xact_lock(hashtext('itsm.partitions'), hashtext($1))")
+            .bind(schema)
+            .execute(&mut *tx)
+            .await?;
+        let mut wanted = Vec::new();
+        if owner(&mut tx, schema, "journal").await?.is_some() {
+            wanted.extend(months(now)?);
+        }
+        if owner(&mut tx, schema, "feed").await?.is_some() {
+            let query = format!("select coalesce(max(position), 0) from {schema}.feed");
+            let last: i64 = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut *tx).await?;
+            wanted.extend(feeds(last));
+        }
+        for partition in wanted {
+            if make(&mut tx, schema, &partition).await? {
+                made.push(format!("{schema}.{}", partition.name));
+            }
+        }
+        tx.commit().await.context("cannot keep the new partitions")?;
+    }
+    Ok(made)
+}
+
+/// The owner of a partitioned table, if there is such a table.
+async fn owner(connection: &mut PgConnection, schema: &str, table: &str) -> anyhow::Result<Option<String>> {
+    let owner = sqlx::query_scalar(
+        "select pg_get_userbyid(relowner)::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = $1 and relname = $2 and relkind = 'p'",
+    );
+    let owner = owner.bind(schema).bind(table).fetch_optional(connection).await;
+    owner.with_context(|| format!("cannot look for {schema}.{table}"))
+}
+
+async fn make(connection: &mut PgConnection, schema: &str, partition: &Partition) -> anyhow::Result<bool> {
+    let Partition { parent, name, from, to } = partition;
+    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .bind(format!("{schema}.{name}"))
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists {
+        return Ok(false);
+    }
+    let Some(owner) = owner(connection, schema, parent).await? else { return Ok(false) };
+    let owner = owner.replace('"', "\"\"");
+    for statement in [
+        format!("set local role \"{owner}\""),
+        format!("create table {schema}.{name} (like {schema}.{parent} including all)"),
+        format!(
+            "alter table {schema}.{parent} attach partition {schema}.{name} for values from ('{from}') to ('{to}')"
+        ),
+        "reset role".to_owned(),
+    ] {
+        let done = sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await;
+        done.with_context(|| format!("cannot make the partition {schema}.{name}"))?;
+    }
+    tracing::info!(partition = format!("{schema}.{name}"), "made the partition");
+    Ok(true)
+}
+
+/// The journal's partitions from the month before `now` to three months after: a record made just
+/// before a month's end is still being written to when the next has begun.
+fn months(now: DateTime<Utc>) -> anyhow::Result<Vec<Partition>> {
+    let first = NaiveDate::from_ymd_opt(now.year(), now.month(), 1).context("there is no such month")?;
+    let previous = first.checked_sub_months(Months::new(1)).context("there is no month before")?;
+    (0..=MONTHS_AHEAD + 1)
+        .map(|ahead| {
+            let month = previous.checked_add_months(Months::new(ahead)).context("there is no month after")?;
+            let next = month.checked_add_months(Months::new(1)).context("there is no month after")?;
+            Ok(Partition {
+                parent: "journal",
+                name: format!("journal_{:04}_{:02}", month.year(), month.month()),
+                from: first_id(month).to_string(),
+                to: first_id(next).to_string(),
+            })
+        })
+        .collect()
+}
+
+/// The least id that can be drawn in a month: its first 48 bits are milliseconds since 1970.
+fn first_id(month: NaiveDate) -> Uuid {
+    let instant = month.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
+    Uuid::from_u128(u128::try_from(instant.timestamp_millis()).unwrap_or_default() << 80)
+}
+
+/// The feed's partition that holds the last position, and two after it.
+fn feeds(last: i64) -> Vec<Partition> {
+    let current = last / FEED_PARTITION_POSITIONS;
+    (current..=current + FEEDS_AHEAD)
+        .map(|number| Partition {
+            parent: "feed",
+            name: format!("feed_{number}"),
+            from: (number * FEED_PARTITION_POSITIONS).to_string(),
+            to: ((number + 1) * FEED_PARTITION_POSITIONS).to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_follow_each_other_without_a_gap_over_new_year() {
+        let now = "2026-11-23T13:00:00Z".parse().unwrap();
+        let partitions = months(now).unwrap();
+        let names: Vec<&str> = partitions.iter().map(|partition| partition.name.as_str()).collect();
+        let expected = ["journal_2026_10", "journal_2026_11", "journal_2026_12", "journal_2027_01", "journal_2027_02"];
+        assert_eq!(names, expected);
+        for pair in partitions.windows(2) {
+            assert_eq!(pair[0].to, pair[1].from);
+        }
+        // 2026-11-01T00:00:00Z is 1,793,491,200,000 ms.
+        assert_eq!(partitions[1].from, "01a19467-e800-0000-0000-000000000000");
+    }
+
+    #[test]
+    fn an_id_of_the_month_lies_in_its_partition() {
+        let drawn = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_793_491_200, 0));
+        let partitions = months("2026-11-23T13:00:00Z".parse().unwrap()).unwrap();
+        assert!(drawn >= partitions[1].from.parse::<Uuid>().unwrap());
+        assert!(drawn < partitions[1].to.parse::<Uuid>().unwrap());
+        let before = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_793_491_199, 999_000_000));
+        assert!(before < partitions[1].from.parse::<Uuid>().unwrap());
+    }
+
+    #[test]
+    fn a_feed_is_two_partitions_ahead() {
+        let names = |last| feeds(last).into_iter().map(|partition| partition.name).collect::<Vec<_>>();
+        assert_eq!(names(0), ["feed_0", "feed_1", "feed_2"]);
+        assert_eq!(names(999_999), ["feed_0", "feed_1", "feed_2"]);
+        assert_eq!(names(1_000_000), ["feed_1", "feed_2", "feed_3"]);
+        assert_eq!((feeds(0)[0].from.as_str(), feeds(0)[0].to.as_str()), ("0", "1000000"));
+    }
+}
