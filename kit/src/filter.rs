@@ -5,6 +5,8 @@
 //! service's own [`Field`]s, values are bound. A comparison is two-valued: with a field that is
 //! not set only `!=` holds, and `NOT` turns exactly the rest around, in SQL and in memory alike.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -61,47 +63,26 @@ pub enum Value {
 /// Why a filter was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Not in the language.
-    #[error("filter: {expected} expected at character {at}")]
-    Syntax {
-        /// Which character, from 1.
-        at: usize,
-        /// What the language allows there.
-        expected: &'static str,
-    },
+    /// Not in the language: at which character, from 1, and what the language allows there.
+    #[error("filter: {1} expected at character {0}")]
+    Syntax(usize, &'static str),
     /// More than one filter may ask.
-    #[error("filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels are allowed")]
+    #[error(
+        "filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels"
+    )]
     TooLarge,
-    /// A field that cannot be filtered by.
-    #[error("filter: unknown field `{field}`; known fields: {known}")]
-    UnknownField {
-        /// As written.
-        field: String,
-        /// The fields there are.
-        known: String,
-    },
+    /// A field that cannot be filtered by, and those that can.
+    #[error("filter: unknown field `{0}`; known fields: {1}")]
+    UnknownField(String, String),
     /// An operator the field does not take.
-    #[error("filter: `{field}` has no order; compare it with =, != or :*")]
-    Unordered {
-        /// The field.
-        field: String,
-    },
-    /// A value of another kind than the field's.
-    #[error("filter: `{value}` is no value for `{field}`; write {expected}")]
-    Value {
-        /// The field.
-        field: String,
-        /// As written.
-        value: String,
-        /// What the field takes.
-        expected: String,
-    },
+    #[error("filter: `{0}` has no order; compare it with =, != or :*")]
+    Unordered(&'static str),
+    /// A value the field does not take, and what it takes.
+    #[error("filter: `{1}` is no value for `{0}`; write {2}")]
+    Value(&'static str, String, String),
     /// The service gave a value of another kind than it declared: its fault, not the caller's.
-    #[error("filter: the record's `{field}` is not of the declared kind")]
-    Record {
-        /// The field.
-        field: String,
-    },
+    #[error("filter: the record's `{0}` is not of the declared kind")]
+    Record(&'static str),
 }
 
 /// A filter that was read; which fields there are is asked only when it is used.
@@ -113,29 +94,26 @@ enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Compare { field: String, operator: Operator, value: String },
+    IsSet(String),
+    Compare(String, Outcomes, String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
-    Equal,
-    Unequal,
-    Less,
-    AtMost,
-    More,
-    AtLeast,
-    IsSet,
-}
+/// For which outcomes of a comparison an operator holds; `NOT` holds for the others.
+type Outcomes = u8;
+const LESS: Outcomes = 1;
+const EQUAL: Outcomes = 2;
+const MORE: Outcomes = 4;
+const UNSET: Outcomes = 8;
+const EVERY: Outcomes = 15;
 
-/// Longer spellings first, so that `<=` is not read as `<`.
-const OPERATORS: [(&str, Operator); 7] = [
-    ("!=", Operator::Unequal),
-    ("<=", Operator::AtMost),
-    (">=", Operator::AtLeast),
-    (":*", Operator::IsSet),
-    ("=", Operator::Equal),
-    ("<", Operator::Less),
-    (">", Operator::More),
+/// In the language and in SQL; longer spellings first, so that `<=` is not read as `<`.
+const OPERATORS: [(&str, &str, Outcomes); 6] = [
+    ("!=", "<>", LESS | MORE | UNSET),
+    ("<=", "<=", LESS | EQUAL),
+    (">=", ">=", MORE | EQUAL),
+    ("=", "=", EQUAL),
+    ("<", "<", LESS),
+    (">", ">", MORE),
 ];
 
 /// Reads a filter; an empty one holds for every record.
@@ -146,12 +124,20 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
     if text.chars().count() > LONGEST {
         return Err(FilterError::TooLarge);
     }
-    let mut reader = Reader { text, rest: text.trim_start(), comparisons: 0 };
+    let mut reader = Reader {
+        text,
+        rest: text.trim_start(),
+        comparisons: 0,
+    };
     if reader.rest.is_empty() {
         return Ok(Expression(Node::All(Vec::new())));
     }
     let node = reader.all(1)?;
-    if reader.rest.is_empty() { Ok(Expression(node)) } else { Err(reader.expected("AND or OR")) }
+    if reader.rest.is_empty() {
+        Ok(Expression(node))
+    } else {
+        Err(reader.expected("AND or OR"))
+    }
 }
 
 struct Reader<'a> {
@@ -188,7 +174,11 @@ impl<'a> Reader<'a> {
             return self.comparison();
         }
         let node = self.all(depth + 1)?;
-        if self.skip(")") { Ok(node) } else { Err(self.expected("AND, OR or `)`")) }
+        if self.skip(")") {
+            Ok(node)
+        } else {
+            Err(self.expected("AND, OR or `)`"))
+        }
     }
 
     fn comparison(&mut self) -> Result<Node, FilterError> {
@@ -200,15 +190,20 @@ impl<'a> Reader<'a> {
         if field.is_empty() {
             return Err(self.expected("a field, NOT or `(`"));
         }
-        let operator = OPERATORS.iter().find(|(spelling, _)| self.skip(spelling));
-        let operator = operator.ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?.1;
-        let value = if operator == Operator::IsSet { String::new() } else { self.value()? };
-        Ok(Node::Compare { field: field.to_owned(), operator, value })
+        let field = field.to_owned();
+        if self.skip(":*") {
+            return Ok(Node::IsSet(field));
+        }
+        let operator = OPERATORS.iter().find(|(spelling, ..)| self.skip(spelling));
+        let (.., outcomes) =
+            operator.ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?;
+        Ok(Node::Compare(field, *outcomes, self.value()?))
     }
 
     fn value(&mut self) -> Result<String, FilterError> {
         let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-            let bare = self.take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
+            let bare = self
+                .take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
             return if bare.is_empty() {
                 Err(self.expected("a value, in quotes unless it is one plain word"))
             } else {
@@ -238,7 +233,9 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, part: impl Fn(char) -> bool) -> &'a str {
-        let (taken, rest) = self.rest.split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
+        let (taken, rest) = self
+            .rest
+            .split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
         self.rest = rest.trim_start();
         taken
     }
@@ -256,7 +253,7 @@ impl<'a> Reader<'a> {
 
     fn expected(&self, expected: &'static str) -> FilterError {
         let at = self.text.chars().count() - self.rest.chars().count() + 1;
-        FilterError::Syntax { at, expected }
+        FilterError::Syntax(at, expected)
     }
 }
 
@@ -276,7 +273,11 @@ impl Expression {
     ///
     /// # Errors
     /// A field, operator or value that `fields` does not allow; the query is then of no use.
-    pub fn push_sql(&self, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
+    pub fn push_sql(
+        &self,
+        fields: &[Field],
+        query: &mut QueryBuilder<Postgres>,
+    ) -> Result<(), FilterError> {
         push(&self.0, true, fields, query)
     }
 
@@ -284,7 +285,11 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::push_sql`], and a record's value of another kind than declared.
-    pub fn matches(&self, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
+    pub fn matches(
+        &self,
+        fields: &[Field],
+        lookup: &dyn Fn(&str) -> Option<Value>,
+    ) -> Result<bool, FilterError> {
         holds(&self.0, fields, lookup)
     }
 
@@ -297,12 +302,14 @@ impl Expression {
     }
 }
 
-fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
+fn push(
+    node: &Node,
+    affirmed: bool,
+    fields: &[Field],
+    query: &mut QueryBuilder<Postgres>,
+) -> Result<(), FilterError> {
     match node {
-        Node::Not(inner) => push(inner, !affirmed, fields, query),
-        Node::Compare { field, operator, value } => {
-            push_comparison(find(fields, field)?, *operator, value, affirmed, query)
-        }
+        Node::Not(inner) => push(inner, !affirmed, fields, query)?,
         Node::All(nodes) | Node::Any(nodes) => {
             let all = matches!(node, Node::All(_)) == affirmed;
             query.push(if all { "(true" } else { "(false" });
@@ -311,42 +318,41 @@ fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<
                 push(node, affirmed, fields, query)?;
             }
             query.push(")");
-            Ok(())
+        }
+        Node::IsSet(name) => {
+            let Field { column, kind, .. } = find(fields, name)?;
+            let not = if affirmed { "not " } else { "" };
+            match kind {
+                Kind::Text => query.push(format_args!("nullif({column}, '') is {not}null")),
+                _ => query.push(format_args!("{column} is {not}null")),
+            };
+        }
+        Node::Compare(name, outcomes, value) => {
+            // `NOT` is pushed down to here: SQL's own would make nothing of an unset column.
+            let field = find(fields, name)?;
+            let outcomes = if affirmed {
+                *outcomes
+            } else {
+                EVERY ^ *outcomes
+            };
+            let wanted = literal(field, outcomes, value)?;
+            push_comparison(field.column, outcomes, wanted, query);
         }
     }
+    Ok(())
 }
 
-/// `NOT` is pushed down to here, because SQL's own would make nothing of an unset column.
 fn push_comparison(
-    field: &Field,
-    operator: Operator,
-    value: &str,
-    affirmed: bool,
+    column: &'static str,
+    outcomes: Outcomes,
+    wanted: Value,
     query: &mut QueryBuilder<Postgres>,
-) -> Result<(), FilterError> {
-    let column = field.column;
-    if operator == Operator::IsSet {
-        match (field.kind, affirmed) {
-            (Kind::Text, true) => query.push(format_args!("{column} <> ''")),
-            (Kind::Text, false) => query.push(format_args!("coalesce({column}, '') = ''")),
-            (_, true) => query.push(format_args!("{column} is not null")),
-            (_, false) => query.push(format_args!("{column} is null")),
-        };
-        return Ok(());
-    }
-    let wanted = literal(field, operator, value)?;
-    let (symbol, unset_too) = match (operator, affirmed) {
-        (Operator::Unequal, true) | (Operator::Equal, false) => ("is distinct from", false),
-        (Operator::Less, true) => ("<", false),
-        (Operator::AtMost, true) => ("<=", false),
-        (Operator::More, true) => (">", false),
-        (Operator::AtLeast, true) => (">=", false),
-        (Operator::Less, false) => (">=", true),
-        (Operator::AtMost, false) => (">", true),
-        (Operator::More, false) => ("<=", true),
-        (Operator::AtLeast, false) => ("<", true),
-        (Operator::Equal, true) | (Operator::Unequal, false) | (Operator::IsSet, _) => ("=", false),
-    };
+) {
+    let ordered = |outcomes: Outcomes| outcomes & !UNSET;
+    let operator = OPERATORS
+        .iter()
+        .find(|(.., each)| ordered(*each) == ordered(outcomes));
+    let symbol = operator.map_or("=", |(_, symbol, _)| symbol);
     query.push(format_args!("({column} {symbol} "));
     match wanted {
         Value::Text(value) => query.push_bind(value),
@@ -355,77 +361,88 @@ fn push_comparison(
         Value::Boolean(value) => query.push_bind(value),
         Value::Time(value) => query.push_bind(value),
     };
-    if unset_too {
+    if outcomes & UNSET != 0 {
         query.push(format_args!(" or {column} is null"));
     }
     query.push(")");
-    Ok(())
 }
 
 /// Goes through every comparison, so that a wrong one is refused whatever the others say.
-fn holds(node: &Node, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
+fn holds(
+    node: &Node,
+    fields: &[Field],
+    lookup: &dyn Fn(&str) -> Option<Value>,
+) -> Result<bool, FilterError> {
+    let each = |node| holds(node, fields, lookup);
     match node {
-        Node::All(nodes) => nodes.iter().try_fold(true, |all, node| Ok(holds(node, fields, lookup)? && all)),
-        Node::Any(nodes) => nodes.iter().try_fold(false, |any, node| Ok(holds(node, fields, lookup)? || any)),
-        Node::Not(inner) => Ok(!holds(inner, fields, lookup)?),
-        Node::Compare { field, operator, value } => {
-            let field = find(fields, field)?;
-            let actual = lookup(field.name).map(|value| stored(field, value)).transpose()?;
-            if *operator == Operator::IsSet {
-                return Ok(actual.is_some_and(|value| value != Value::Text(String::new())));
-            }
-            let order = actual.partial_cmp(&Some(literal(field, *operator, value)?)).filter(|_| actual.is_some());
-            Ok(match operator {
-                Operator::Equal => order.is_some_and(|order| order.is_eq()),
-                Operator::Unequal => order.is_none_or(|order| order.is_ne()),
-                Operator::Less => order.is_some_and(|order| order.is_lt()),
-                Operator::AtMost => order.is_some_and(|order| order.is_le()),
-                Operator::More => order.is_some_and(|order| order.is_gt()),
-                Operator::AtLeast => order.is_some_and(|order| order.is_ge()),
-                Operator::IsSet => false,
-            })
+        Node::All(nodes) => nodes
+            .iter()
+            .try_fold(true, |all, node| Ok(each(node)? && all)),
+        Node::Any(nodes) => nodes
+            .iter()
+            .try_fold(false, |any, node| Ok(each(node)? || any)),
+        Node::Not(inner) => Ok(!each(inner)?),
+        Node::IsSet(name) => {
+            let actual = lookup(find(fields, name)?.name);
+            Ok(actual.is_some_and(|value| value != Value::Text(String::new())))
+        }
+        Node::Compare(name, outcomes, value) => {
+            let field = find(fields, name)?;
+            let wanted = literal(field, *outcomes, value)?;
+            let actual = lookup(field.name)
+                .map(|value| stored(field, value))
+                .transpose()?;
+            let outcome = match actual.and_then(|actual| actual.partial_cmp(&wanted)) {
+                None => UNSET,
+                Some(Ordering::Less) => LESS,
+                Some(Ordering::Equal) => EQUAL,
+                Some(Ordering::Greater) => MORE,
+            };
+            Ok(outcomes & outcome != 0)
         }
     }
 }
 
 fn find<'a>(fields: &'a [Field], name: &str) -> Result<&'a Field, FilterError> {
-    fields.iter().find(|field| field.name == name).ok_or_else(|| {
-        let known: Vec<_> = fields.iter().map(|field| field.name).collect();
-        FilterError::UnknownField { field: name.to_owned(), known: known.join(", ") }
-    })
+    fields
+        .iter()
+        .find(|field| field.name == name)
+        .ok_or_else(|| {
+            let known: Vec<_> = fields.iter().map(|field| field.name).collect();
+            FilterError::UnknownField(name.to_owned(), known.join(", "))
+        })
 }
 
 /// What the filter says, in the form the column stores.
-fn literal(field: &Field, operator: Operator, text: &str) -> Result<Value, FilterError> {
-    let ordered = matches!(field.kind, Kind::Uuid | Kind::Integer | Kind::Time | Kind::Ranked(_));
-    if !ordered && !matches!(operator, Operator::Equal | Operator::Unequal) {
-        return Err(FilterError::Unordered { field: field.name.to_owned() });
+fn literal(field: &Field, outcomes: Outcomes, text: &str) -> Result<Value, FilterError> {
+    let unordered = matches!(field.kind, Kind::Text | Kind::Boolean | Kind::Enum(_));
+    if unordered && (outcomes & LESS == 0) != (outcomes & MORE == 0) {
+        return Err(FilterError::Unordered(field.name));
     }
     let read = match field.kind {
         Kind::Uuid => Uuid::parse_str(text).ok().map(Value::Uuid),
         Kind::Integer => text.parse().ok().map(Value::Integer),
         Kind::Boolean => text.parse().ok().map(Value::Boolean),
-        Kind::Time => DateTime::parse_from_rfc3339(text).ok().map(|time| Value::Time(time.to_utc())),
+        Kind::Time => DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|at| Value::Time(at.to_utc())),
         Kind::Text | Kind::Enum(_) | Kind::Ranked(_) => Some(Value::Text(text.to_owned())),
     };
-    read.and_then(|value| stored(field, value).ok()).ok_or_else(|| FilterError::Value {
-        field: field.name.to_owned(),
-        value: text.to_owned(),
-        expected: expected(field.kind),
-    })
+    let wanted = read.and_then(|value| stored(field, value).ok());
+    wanted.ok_or_else(|| FilterError::Value(field.name, text.to_owned(), expected(field.kind)))
 }
 
 fn expected(kind: Kind) -> String {
-    let one_of = |names: Vec<&str>| format!("one of {}", names.join(", "));
-    match kind {
-        Kind::Text => "a text".to_owned(),
-        Kind::Uuid => "an id such as 0199c0de-0000-7000-8000-000000000001".to_owned(),
-        Kind::Integer => "a whole number".to_owned(),
-        Kind::Boolean => "true or false".to_owned(),
-        Kind::Time => "a time such as 2026-01-31T08:00:00Z".to_owned(),
-        Kind::Enum(names) => one_of(names.iter().map(|(name, _)| *name).collect()),
-        Kind::Ranked(names) => one_of(names.iter().map(|(name, _)| *name).collect()),
-    }
+    let names: Vec<&str> = match kind {
+        Kind::Text => return "a text".to_owned(),
+        Kind::Uuid => return "an id such as 0199c0de-0000-7000-8000-000000000001".to_owned(),
+        Kind::Integer => return "a whole number".to_owned(),
+        Kind::Boolean => return "true or false".to_owned(),
+        Kind::Time => return "a time such as 2026-01-31T08:00:00Z".to_owned(),
+        Kind::Enum(names) => names.iter().map(|(name, _)| *name).collect(),
+        Kind::Ranked(names) => names.iter().map(|(name, _)| *name).collect(),
+    };
+    format!("one of {}", names.join(", "))
 }
 
 /// A value in the form the column stores it: names replaced, times to the microsecond.
@@ -437,27 +454,33 @@ fn stored(field: &Field, value: Value) -> Result<Value, FilterError> {
         | (Kind::Boolean, value @ Value::Boolean(_)) => Some(value),
         (Kind::Time, Value::Time(time)) => Some(Value::Time(time.trunc_subsecs(6))),
         (Kind::Enum(names), Value::Text(name)) => {
-            let known = names.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-            known.map(|(_, stored)| Value::Text((*stored).to_owned()))
+            named(names, &name).map(|stored| Value::Text(stored.to_owned()))
         }
-        (Kind::Ranked(names), Value::Text(name)) => {
-            let known = names.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-            known.map(|(_, rank)| Value::Integer(*rank))
-        }
+        (Kind::Ranked(names), Value::Text(name)) => named(names, &name).map(Value::Integer),
         _ => None,
     };
-    found.ok_or_else(|| FilterError::Record { field: field.name.to_owned() })
+    found.ok_or(FilterError::Record(field.name))
+}
+
+fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
+    names
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, stored)| *stored)
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
     use proptest::prelude::*;
     use sqlx::Execute as _;
 
     const fn field(name: &'static str, kind: Kind) -> Field {
-        Field { name, column: name, kind }
+        Field {
+            name,
+            column: name,
+            kind,
+        }
     }
 
     const FIELDS: [Field; 7] = [
@@ -467,7 +490,10 @@ mod tests {
         field("restricted", Kind::Boolean),
         field("opened", Kind::Time),
         field("state", Kind::Enum(&[("open", "O"), ("closed", "C")])),
-        field("severity", Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)])),
+        field(
+            "severity",
+            Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)]),
+        ),
     ];
 
     fn sql(text: &str) -> Result<String, FilterError> {
@@ -495,7 +521,8 @@ mod tests {
     fn sql_names_columns_and_binds_values() {
         assert_eq!(sql("").unwrap(), "(true)");
         assert_eq!(sql("priority <= 2").unwrap(), "(priority <= $1)");
-        let text = sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
+        let text =
+            sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
         assert_eq!(
             text,
             "(true and (title = $1) and (true and (state = $2) and (severity >= $3 or severity is null)) and id is null)"
@@ -522,10 +549,18 @@ mod tests {
             "NOT(priority>2)AND(severity:*)",
         ] {
             // AIP-160: OR first, so the last but one is false.
-            assert_eq!(holds(text), text != "state = closed AND priority = 1 OR state = open", "{text}");
+            assert_eq!(
+                holds(text),
+                text != "state = closed AND priority = 1 OR state = open",
+                "{text}"
+            );
         }
-        for text in ["restricted = false", "id < 0199c0de-0000-7000-8000-000000000001", "state != open", "priority > 2"]
-        {
+        for text in [
+            "restricted = false",
+            "id < 0199c0de-0000-7000-8000-000000000001",
+            "state != open",
+            "priority > 2",
+        ] {
             assert!(!holds(text), "{text}");
         }
     }
@@ -533,26 +568,62 @@ mod tests {
     #[test]
     fn refusals_say_what_to_write() {
         for (text, said) in [
-            ("colour = red", "filter: unknown field `colour`; known fields: title, id,"),
-            ("state = done", "filter: `done` is no value for `state`; write one of open, closed"),
-            ("priority < 2.5", "filter: `2.5` is no value for `priority`; write a whole number"),
-            ("title < b", "filter: `title` has no order; compare it with =, != or :*"),
-            ("state = open and id:*", "filter: AND or OR expected at character 14"),
-            ("title = 'abc", "filter: a closing quote for the text expected at character 9"),
+            (
+                "colour = red",
+                "filter: unknown field `colour`; known fields: title, id,",
+            ),
+            (
+                "state = done",
+                "filter: `done` is no value for `state`; write one of open, closed",
+            ),
+            (
+                "id:* AND state = done",
+                "filter: `done` is no value for `state`; write one of open, closed",
+            ),
+            (
+                "priority < 2.5",
+                "filter: `2.5` is no value for `priority`; write a whole number",
+            ),
+            (
+                "title < b",
+                "filter: `title` has no order; compare it with =, != or :*",
+            ),
+            (
+                "state = open and id:*",
+                "filter: AND or OR expected at character 14",
+            ),
+            (
+                "title = 'abc",
+                "filter: a closing quote for the text expected at character 9",
+            ),
             ("title = 'a\0'", "filter: a text without a NUL"),
             ("title = a* ", "filter: AND or OR expected at character 10"),
-            ("(state = open", "filter: AND, OR or `)` expected at character 14"),
-            ("= open", "filter: a field, NOT or `(` expected at character 1"),
+            (
+                "(state = open",
+                "filter: AND, OR or `)` expected at character 14",
+            ),
+            (
+                "= open",
+                "filter: a field, NOT or `(` expected at character 1",
+            ),
         ] {
             let error = sql(text).unwrap_err();
             assert!(error.to_string().starts_with(said), "{error}");
             let expression = parse(text);
-            assert_eq!(expression.and_then(|it| it.check(&FIELDS)), Err(error), "{text}");
+            assert_eq!(
+                expression.and_then(|it| it.check(&FIELDS)),
+                Err(error),
+                "{text}"
+            );
         }
         let nested = |depth| format!("{}id:*{}", "(".repeat(depth), ")".repeat(depth));
         let long = |count| vec!["id:*"; count].join(" AND ");
         let title = |length: usize| format!("title={}", "é".repeat(length - 6));
-        for (fits, exceeds) in [(nested(9), nested(10)), (long(50), long(51)), (title(2_000), title(2_001))] {
+        for (fits, exceeds) in [
+            (nested(9), nested(10)),
+            (long(50), long(51)),
+            (title(2_000), title(2_001)),
+        ] {
             assert!(sql(&fits).is_ok());
             assert_eq!(sql(&exceeds), Err(FilterError::TooLarge));
         }
