@@ -7,10 +7,13 @@
 use anyhow::{Context, bail};
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::time::{Duration, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Positions in one partition of a feed.
 pub const FEED_PARTITION_POSITIONS: i64 = 1_000_000;
+const EVERY: Duration = Duration::from_secs(60);
 const MONTHS_AHEAD: u32 = 3;
 const FEEDS_AHEAD: i64 = 2;
 
@@ -55,6 +58,24 @@ pub async fn ensure_partitions(pool: &PgPool, schemas: &[&str], now: DateTime<Ut
         tx.commit().await.context("cannot keep the new partitions")?;
     }
     Ok(made)
+}
+
+/// Makes partitions at once and each minute until it is stopped: often enough that not even a storm
+/// fills the two that a feed is ahead.
+pub async fn keep_partitions(pool: PgPool, schemas: &'static [&'static str], stop: CancellationToken) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        #[expect(clippy::disallowed_methods, reason = "ids take their time from the machine's clock, so partitions do")]
+        let now = Utc::now();
+        if let Err(error) = ensure_partitions(&pool, schemas, now).await {
+            tracing::error!(error = format!("{error:#}"), "cannot make partitions; trying again in a minute");
+        }
+    }
 }
 
 /// The owner of a partitioned table, if there is such a table.
