@@ -65,10 +65,7 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| ConfigError::File(shown.clone(), error))?;
     text.parse().map_err(|error: toml::de::Error| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         ConfigError::Syntax(shown, line, error.message().to_owned())
     })
@@ -85,9 +82,7 @@ fn merge(below: &mut Table, above: Table) {
 
 fn assign(table: &mut Table, name: &str, text: String) {
     if let Some((section, rest)) = name.split_once("__") {
-        let inner = table
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if !inner.is_table() {
             *inner = Value::Table(Table::new());
         }
@@ -106,10 +101,7 @@ fn assign(table: &mut Table, name: &str, text: String) {
 /// serde tells the place and the known keys only as text; toml keeps the place in its last line.
 fn explain(error: &toml::de::Error) -> ConfigError {
     let (message, shown) = (error.message().to_owned(), error.to_string());
-    let place = shown
-        .lines()
-        .last()
-        .and_then(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    let place = shown.lines().last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`'));
     let place = place.unwrap_or_default().to_owned();
     if !message.starts_with("unknown field") {
         return ConfigError::Invalid(place, message);
@@ -117,19 +109,12 @@ fn explain(error: &toml::de::Error) -> ConfigError {
     let mut names = message.split('`').skip(1).step_by(2);
     let key = names.next().unwrap_or_default();
     let known: Vec<&str> = names.collect();
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(key, name), *name))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = known.iter().map(|name| (strsim::jaro_winkler(key, name), *name)).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match nearest {
         Some((likeness, name)) if likeness > 0.8 => format!("did you mean `{name}`?"),
         _ => format!("known here: {}", known.join(", ")),
     };
-    let key = if place.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{place}.{key}")
-    };
+    let key = if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
     ConfigError::Unknown(key, hint)
 }
 
@@ -187,18 +172,11 @@ impl<'de> Deserialize<'de> for Secret {
         }
         // serde's own text would show the value.
         match Source::deserialize(deserializer) {
-            Err(_) => Err(D::Error::custom(
-                "a secret is a quoted text or { file = \"path\" }",
-            )),
+            Err(_) => Err(D::Error::custom("a secret is a quoted text or { file = \"path\" }")),
             Ok(Source::Text(text)) => Ok(Self(text)),
             Ok(Source::File { file }) => match std::fs::read_to_string(&file) {
-                Err(error) => Err(D::Error::custom(format!(
-                    "cannot read {}: {error}",
-                    file.display()
-                ))),
-                Ok(text) if text.trim().is_empty() => {
-                    Err(D::Error::custom(format!("{} is empty", file.display())))
-                }
+                Err(error) => Err(D::Error::custom(format!("cannot read {}: {error}", file.display()))),
+                Ok(text) if text.trim().is_empty() => Err(D::Error::custom(format!("{} is empty", file.display()))),
                 Ok(text) => Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned())),
             },
         }
@@ -206,26 +184,16 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// A length of time as people write it: `500ms`, `30s`, `15m`, `4h`, `7d`.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period(u64);
 
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const LONGEST_MS: u64 = 36_500 * 86_400_000;
 
 /// A text that is no [`Period`].
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "`{0}` is no period: write a whole number and a unit, such as 500ms, 30s, 15m, 4h or 7d (at most 36500d)"
-)]
+#[error("`{0}` is no period: write a whole number and a unit, such as 500ms, 30s, 15m, 4h or 7d (at most 36500d)")]
 pub struct PeriodError(String);
 
 impl Period {
@@ -233,11 +201,7 @@ impl Period {
     #[must_use]
     pub const fn new(length: Duration) -> Self {
         let total = length.as_millis();
-        Self(if total > LONGEST_MS as u128 {
-            LONGEST_MS
-        } else {
-            total as u64
-        })
+        Self(if total > LONGEST_MS as u128 { LONGEST_MS } else { total as u64 })
     }
 
     /// For timers of the runtime.
@@ -255,9 +219,7 @@ impl Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS
-            .iter()
-            .find(|(_, length)| self.0 != 0 && self.0.is_multiple_of(*length));
+        let whole = UNITS.iter().find(|(_, length)| self.0 != 0 && self.0.is_multiple_of(*length));
         let (unit, length) = whole.unwrap_or(&("s", 1_000));
         write!(formatter, "{}{unit}", self.0 / length)
     }
@@ -267,19 +229,10 @@ impl FromStr for Period {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let (count, unit) = text.split_at(
-            text.find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(text.len()),
-        );
-        let length = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, length)| *length);
+        let (count, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let length = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, length)| *length);
         let total = length.and_then(|length| count.parse::<u64>().ok()?.checked_mul(length));
-        total
-            .filter(|total| *total <= LONGEST_MS)
-            .map(Self)
-            .ok_or_else(|| PeriodError(text.to_owned()))
+        total.filter(|total| *total <= LONGEST_MS).map(Self).ok_or_else(|| PeriodError(text.to_owned()))
     }
 }
 
@@ -326,11 +279,7 @@ mod tests {
                 names: None,
                 title: String::new(),
             };
-            Self {
-                listen: "127.0.0.1:8080".into(),
-                incident,
-                key: Secret::default(),
-            }
+            Self { listen: "127.0.0.1:8080".into(), incident, key: Secret::default() }
         }
     }
 
@@ -340,12 +289,7 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         std::fs::write(folder.path().join("key"), "s3cret\n").unwrap();
         let here = folder.path().display().to_string();
-        load(
-            Some(&path),
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).into(), value.replace("{here}", &here))),
-        )
+        load(Some(&path), variables.iter().map(|(name, value)| ((*name).into(), value.replace("{here}", &here))))
     }
 
     #[test]
@@ -359,44 +303,25 @@ mod tests {
             ("ITSM_URL", "not ours: one underscore"),
         ];
         let read = with(file, &variables).unwrap();
-        assert_eq!(
-            (read.listen.as_str(), read.incident.limit),
-            ("127.0.0.1:8080", 70)
-        );
-        assert_eq!(
-            read.incident.auto_close_after,
-            Period::new(Duration::from_hours(4))
-        );
-        assert_eq!(
-            (read.incident.names.unwrap().len(), read.key.expose()),
-            (2, "s3cret")
-        );
+        assert_eq!((read.listen.as_str(), read.incident.limit), ("127.0.0.1:8080", 70));
+        assert_eq!(read.incident.auto_close_after, Period::new(Duration::from_hours(4)));
+        assert_eq!((read.incident.names.unwrap().len(), read.key.expose()), (2, "s3cret"));
         assert_eq!(format!("{:?} {}", read.key, read.key), "*** ***");
     }
 
     #[test]
     fn refusals_name_the_key_and_show_no_secret() {
-        let said =
-            |file: &str, variables: &[(&str, &str)]| with(file, variables).unwrap_err().to_string();
+        let said = |file: &str, variables: &[(&str, &str)]| with(file, variables).unwrap_err().to_string();
         let text = said("[incident]\nauto_close_aftr = '1h'", &[]);
-        assert_eq!(
-            text,
-            "unknown key `incident.auto_close_aftr`; did you mean `auto_close_after`?"
-        );
+        assert_eq!(text, "unknown key `incident.auto_close_aftr`; did you mean `auto_close_after`?");
         let text = said("", &[("ITSM_INCIDENT__COLOUR", "1")]);
-        assert_eq!(
-            text,
-            "unknown key `incident.colour`; known here: auto_close_after, limit, names, title"
-        );
+        assert_eq!(text, "unknown key `incident.colour`; known here: auto_close_after, limit, names, title");
         assert!(
             said("[incident]\nauto_close_after = '15 min'", &[])
                 .starts_with("key `incident.auto_close_after`: `15 min`")
         );
         assert!(said("\nkey = 'hunter2", &[]).contains("at line 2"));
-        for text in [
-            said("\nkey = 'hunter2", &[]),
-            said("key = { fil = 'hunter2' }", &[]),
-        ] {
+        for text in [said("\nkey = 'hunter2", &[]), said("key = { fil = 'hunter2' }", &[])] {
             assert!(!text.contains("hunter2"), "{text}");
         }
     }
@@ -406,20 +331,8 @@ mod tests {
         for text in ["500ms", "30s", "90m", "4h", "7d", "0s"] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "90s".parse::<Period>().unwrap().duration(),
-            Duration::from_secs(90)
-        );
-        for text in [
-            "",
-            "m",
-            "15",
-            "15 m",
-            "-1s",
-            "1w",
-            "36501d",
-            "99999999999999999999d",
-        ] {
+        assert_eq!("90s".parse::<Period>().unwrap().duration(), Duration::from_secs(90));
+        for text in ["", "m", "15", "15 m", "-1s", "1w", "36501d", "99999999999999999999d"] {
             assert!(text.parse::<Period>().is_err(), "{text}");
         }
     }

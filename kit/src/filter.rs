@@ -67,9 +67,7 @@ pub enum FilterError {
     #[error("filter: {1} expected at character {0}")]
     Syntax(usize, &'static str),
     /// More than one filter may ask.
-    #[error(
-        "filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels"
-    )]
+    #[error("filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels")]
     TooLarge,
     /// A field that cannot be filtered by, and those that can.
     #[error("filter: unknown field `{0}`; known fields: {1}")]
@@ -124,20 +122,12 @@ pub fn parse(text: &str) -> Result<Expression, FilterError> {
     if text.chars().count() > LONGEST {
         return Err(FilterError::TooLarge);
     }
-    let mut reader = Reader {
-        text,
-        rest: text.trim_start(),
-        comparisons: 0,
-    };
+    let mut reader = Reader { text, rest: text.trim_start(), comparisons: 0 };
     if reader.rest.is_empty() {
         return Ok(Expression(Node::All(Vec::new())));
     }
     let node = reader.all(1)?;
-    if reader.rest.is_empty() {
-        Ok(Expression(node))
-    } else {
-        Err(reader.expected("AND or OR"))
-    }
+    if reader.rest.is_empty() { Ok(Expression(node)) } else { Err(reader.expected("AND or OR")) }
 }
 
 struct Reader<'a> {
@@ -174,11 +164,7 @@ impl<'a> Reader<'a> {
             return self.comparison();
         }
         let node = self.all(depth + 1)?;
-        if self.skip(")") {
-            Ok(node)
-        } else {
-            Err(self.expected("AND, OR or `)`"))
-        }
+        if self.skip(")") { Ok(node) } else { Err(self.expected("AND, OR or `)`")) }
     }
 
     fn comparison(&mut self) -> Result<Node, FilterError> {
@@ -195,15 +181,13 @@ impl<'a> Reader<'a> {
             return Ok(Node::IsSet(field));
         }
         let operator = OPERATORS.iter().find(|(spelling, ..)| self.skip(spelling));
-        let (.., outcomes) =
-            operator.ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?;
+        let (.., outcomes) = operator.ok_or_else(|| self.expected("an operator (= != < <= > >= :*)"))?;
         Ok(Node::Compare(field, *outcomes, self.value()?))
     }
 
     fn value(&mut self) -> Result<String, FilterError> {
         let Some(quote) = self.rest.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-            let bare = self
-                .take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
+            let bare = self.take(|c| !c.is_whitespace() && !c.is_control() && !"()\"'=<>!*,\\".contains(c));
             return if bare.is_empty() {
                 Err(self.expected("a value, in quotes unless it is one plain word"))
             } else {
@@ -233,9 +217,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, part: impl Fn(char) -> bool) -> &'a str {
-        let (taken, rest) = self
-            .rest
-            .split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
+        let (taken, rest) = self.rest.split_at(self.rest.find(|c| !part(c)).unwrap_or(self.rest.len()));
         self.rest = rest.trim_start();
         taken
     }
@@ -273,11 +255,7 @@ impl Expression {
     ///
     /// # Errors
     /// A field, operator or value that `fields` does not allow; the query is then of no use.
-    pub fn push_sql(
-        &self,
-        fields: &[Field],
-        query: &mut QueryBuilder<Postgres>,
-    ) -> Result<(), FilterError> {
+    pub fn push_sql(&self, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
         push(&self.0, true, fields, query)
     }
 
@@ -285,11 +263,7 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::push_sql`], and a record's value of another kind than declared.
-    pub fn matches(
-        &self,
-        fields: &[Field],
-        lookup: &dyn Fn(&str) -> Option<Value>,
-    ) -> Result<bool, FilterError> {
+    pub fn matches(&self, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
         holds(&self.0, fields, lookup)
     }
 
@@ -302,12 +276,7 @@ impl Expression {
     }
 }
 
-fn push(
-    node: &Node,
-    affirmed: bool,
-    fields: &[Field],
-    query: &mut QueryBuilder<Postgres>,
-) -> Result<(), FilterError> {
+fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<Postgres>) -> Result<(), FilterError> {
     match node {
         Node::Not(inner) => push(inner, !affirmed, fields, query)?,
         Node::All(nodes) | Node::Any(nodes) => {
@@ -330,11 +299,7 @@ fn push(
         Node::Compare(name, outcomes, value) => {
             // `NOT` is pushed down to here: SQL's own would make nothing of an unset column.
             let field = find(fields, name)?;
-            let outcomes = if affirmed {
-                *outcomes
-            } else {
-                EVERY ^ *outcomes
-            };
+            let outcomes = if affirmed { *outcomes } else { EVERY ^ *outcomes };
             let wanted = literal(field, outcomes, value)?;
             push_comparison(field.column, outcomes, wanted, query);
         }
@@ -342,16 +307,9 @@ fn push(
     Ok(())
 }
 
-fn push_comparison(
-    column: &'static str,
-    outcomes: Outcomes,
-    wanted: Value,
-    query: &mut QueryBuilder<Postgres>,
-) {
+fn push_comparison(column: &'static str, outcomes: Outcomes, wanted: Value, query: &mut QueryBuilder<Postgres>) {
     let ordered = |outcomes: Outcomes| outcomes & !UNSET;
-    let operator = OPERATORS
-        .iter()
-        .find(|(.., each)| ordered(*each) == ordered(outcomes));
+    let operator = OPERATORS.iter().find(|(.., each)| ordered(*each) == ordered(outcomes));
     let symbol = operator.map_or("=", |(_, symbol, _)| symbol);
     query.push(format_args!("({column} {symbol} "));
     match wanted {
@@ -368,19 +326,11 @@ fn push_comparison(
 }
 
 /// Goes through every comparison, so that a wrong one is refused whatever the others say.
-fn holds(
-    node: &Node,
-    fields: &[Field],
-    lookup: &dyn Fn(&str) -> Option<Value>,
-) -> Result<bool, FilterError> {
+fn holds(node: &Node, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, FilterError> {
     let each = |node| holds(node, fields, lookup);
     match node {
-        Node::All(nodes) => nodes
-            .iter()
-            .try_fold(true, |all, node| Ok(each(node)? && all)),
-        Node::Any(nodes) => nodes
-            .iter()
-            .try_fold(false, |any, node| Ok(each(node)? || any)),
+        Node::All(nodes) => nodes.iter().try_fold(true, |all, node| Ok(each(node)? && all)),
+        Node::Any(nodes) => nodes.iter().try_fold(false, |any, node| Ok(each(node)? || any)),
         Node::Not(inner) => Ok(!each(inner)?),
         Node::IsSet(name) => {
             let actual = lookup(find(fields, name)?.name);
@@ -389,9 +339,7 @@ fn holds(
         Node::Compare(name, outcomes, value) => {
             let field = find(fields, name)?;
             let wanted = literal(field, *outcomes, value)?;
-            let actual = lookup(field.name)
-                .map(|value| stored(field, value))
-                .transpose()?;
+            let actual = lookup(field.name).map(|value| stored(field, value)).transpose()?;
             let outcome = match actual.and_then(|actual| actual.partial_cmp(&wanted)) {
                 None => UNSET,
                 Some(Ordering::Less) => LESS,
@@ -404,13 +352,10 @@ fn holds(
 }
 
 fn find<'a>(fields: &'a [Field], name: &str) -> Result<&'a Field, FilterError> {
-    fields
-        .iter()
-        .find(|field| field.name == name)
-        .ok_or_else(|| {
-            let known: Vec<_> = fields.iter().map(|field| field.name).collect();
-            FilterError::UnknownField(name.to_owned(), known.join(", "))
-        })
+    fields.iter().find(|field| field.name == name).ok_or_else(|| {
+        let known: Vec<_> = fields.iter().map(|field| field.name).collect();
+        FilterError::UnknownField(name.to_owned(), known.join(", "))
+    })
 }
 
 /// What the filter says, in the form the column stores.
@@ -423,9 +368,7 @@ fn literal(field: &Field, outcomes: Outcomes, text: &str) -> Result<Value, Filte
         Kind::Uuid => Uuid::parse_str(text).ok().map(Value::Uuid),
         Kind::Integer => text.parse().ok().map(Value::Integer),
         Kind::Boolean => text.parse().ok().map(Value::Boolean),
-        Kind::Time => DateTime::parse_from_rfc3339(text)
-            .ok()
-            .map(|at| Value::Time(at.to_utc())),
+        Kind::Time => DateTime::parse_from_rfc3339(text).ok().map(|at| Value::Time(at.to_utc())),
         Kind::Text | Kind::Enum(_) | Kind::Ranked(_) => Some(Value::Text(text.to_owned())),
     };
     let wanted = read.and_then(|value| stored(field, value).ok());
@@ -453,9 +396,7 @@ fn stored(field: &Field, value: Value) -> Result<Value, FilterError> {
         | (Kind::Integer, value @ Value::Integer(_))
         | (Kind::Boolean, value @ Value::Boolean(_)) => Some(value),
         (Kind::Time, Value::Time(time)) => Some(Value::Time(time.trunc_subsecs(6))),
-        (Kind::Enum(names), Value::Text(name)) => {
-            named(names, &name).map(|stored| Value::Text(stored.to_owned()))
-        }
+        (Kind::Enum(names), Value::Text(name)) => named(names, &name).map(|stored| Value::Text(stored.to_owned())),
         (Kind::Ranked(names), Value::Text(name)) => named(names, &name).map(Value::Integer),
         _ => None,
     };
@@ -463,10 +404,7 @@ fn stored(field: &Field, value: Value) -> Result<Value, FilterError> {
 }
 
 fn named<T: Copy>(names: &[(&'static str, T)], name: &str) -> Option<T> {
-    names
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
-        .map(|(_, stored)| *stored)
+    names.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, stored)| *stored)
 }
 
 #[cfg(test)]
@@ -476,11 +414,7 @@ mod tests {
     use sqlx::Execute as _;
 
     const fn field(name: &'static str, kind: Kind) -> Field {
-        Field {
-            name,
-            column: name,
-            kind,
-        }
+        Field { name, column: name, kind }
     }
 
     const FIELDS: [Field; 7] = [
@@ -490,10 +424,7 @@ mod tests {
         field("restricted", Kind::Boolean),
         field("opened", Kind::Time),
         field("state", Kind::Enum(&[("open", "O"), ("closed", "C")])),
-        field(
-            "severity",
-            Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)]),
-        ),
+        field("severity", Kind::Ranked(&[("critical", 1), ("high", 2), ("low", 4)])),
     ];
 
     fn sql(text: &str) -> Result<String, FilterError> {
@@ -521,8 +452,7 @@ mod tests {
     fn sql_names_columns_and_binds_values() {
         assert_eq!(sql("").unwrap(), "(true)");
         assert_eq!(sql("priority <= 2").unwrap(), "(priority <= $1)");
-        let text =
-            sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
+        let text = sql("title = 'a\\'b' AND NOT (state != Open OR severity < low) AND NOT id:*").unwrap();
         assert_eq!(
             text,
             "(true and (title = $1) and (true and (state = $2) and (severity >= $3 or severity is null)) and id is null)"
@@ -549,18 +479,10 @@ mod tests {
             "NOT(priority>2)AND(severity:*)",
         ] {
             // AIP-160: OR first, so the last but one is false.
-            assert_eq!(
-                holds(text),
-                text != "state = closed AND priority = 1 OR state = open",
-                "{text}"
-            );
+            assert_eq!(holds(text), text != "state = closed AND priority = 1 OR state = open", "{text}");
         }
-        for text in [
-            "restricted = false",
-            "id < 0199c0de-0000-7000-8000-000000000001",
-            "state != open",
-            "priority > 2",
-        ] {
+        for text in ["restricted = false", "id < 0199c0de-0000-7000-8000-000000000001", "state != open", "priority > 2"]
+        {
             assert!(!holds(text), "{text}");
         }
     }
@@ -568,62 +490,27 @@ mod tests {
     #[test]
     fn refusals_say_what_to_write() {
         for (text, said) in [
-            (
-                "colour = red",
-                "filter: unknown field `colour`; known fields: title, id,",
-            ),
-            (
-                "state = done",
-                "filter: `done` is no value for `state`; write one of open, closed",
-            ),
-            (
-                "id:* AND state = done",
-                "filter: `done` is no value for `state`; write one of open, closed",
-            ),
-            (
-                "priority < 2.5",
-                "filter: `2.5` is no value for `priority`; write a whole number",
-            ),
-            (
-                "title < b",
-                "filter: `title` has no order; compare it with =, != or :*",
-            ),
-            (
-                "state = open and id:*",
-                "filter: AND or OR expected at character 14",
-            ),
-            (
-                "title = 'abc",
-                "filter: a closing quote for the text expected at character 9",
-            ),
+            ("colour = red", "filter: unknown field `colour`; known fields: title, id,"),
+            ("state = done", "filter: `done` is no value for `state`; write one of open, closed"),
+            ("id:* AND state = done", "filter: `done` is no value for `state`; write one of open, closed"),
+            ("priority < 2.5", "filter: `2.5` is no value for `priority`; write a whole number"),
+            ("title < b", "filter: `title` has no order; compare it with =, != or :*"),
+            ("state = open and id:*", "filter: AND or OR expected at character 14"),
+            ("title = 'abc", "filter: a closing quote for the text expected at character 9"),
             ("title = 'a\0'", "filter: a text without a NUL"),
             ("title = a* ", "filter: AND or OR expected at character 10"),
-            (
-                "(state = open",
-                "filter: AND, OR or `)` expected at character 14",
-            ),
-            (
-                "= open",
-                "filter: a field, NOT or `(` expected at character 1",
-            ),
+            ("(state = open", "filter: AND, OR or `)` expected at character 14"),
+            ("= open", "filter: a field, NOT or `(` expected at character 1"),
         ] {
             let error = sql(text).unwrap_err();
             assert!(error.to_string().starts_with(said), "{error}");
             let expression = parse(text);
-            assert_eq!(
-                expression.and_then(|it| it.check(&FIELDS)),
-                Err(error),
-                "{text}"
-            );
+            assert_eq!(expression.and_then(|it| it.check(&FIELDS)), Err(error), "{text}");
         }
         let nested = |depth| format!("{}id:*{}", "(".repeat(depth), ")".repeat(depth));
         let long = |count| vec!["id:*"; count].join(" AND ");
         let title = |length: usize| format!("title={}", "é".repeat(length - 6));
-        for (fits, exceeds) in [
-            (nested(9), nested(10)),
-            (long(50), long(51)),
-            (title(2_000), title(2_001)),
-        ] {
+        for (fits, exceeds) in [(nested(9), nested(10)), (long(50), long(51)), (title(2_000), title(2_001))] {
             assert!(sql(&fits).is_ok());
             assert_eq!(sql(&exceeds), Err(FilterError::TooLarge));
         }

@@ -19,14 +19,10 @@ const LARGEST_SIZE: i32 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     /// Not a token of this kind.
-    #[error(
-        "page_token: not a token this method gave out; leave it empty to start at the first page"
-    )]
+    #[error("page_token: not a token this method gave out; leave it empty to start at the first page")]
     Malformed,
     /// A token for another question.
-    #[error(
-        "page_token: given for another filter or method; repeat the same filter, or leave it empty to start again"
-    )]
+    #[error("page_token: given for another filter or method; repeat the same filter, or leave it empty to start again")]
     Foreign,
     /// Too many, or fewer than none.
     #[error("page_size: {0} is out of range; ask for 1 to 500, or 0 for 50")]
@@ -104,11 +100,7 @@ impl Cursor {
     /// The opaque text for the caller.
     #[must_use]
     pub fn encode(&self) -> String {
-        seal(
-            CURSOR,
-            self.incarnation.as_bytes(),
-            &self.position.to_be_bytes(),
-        )
+        seal(CURSOR, self.incarnation.as_bytes(), &self.position.to_be_bytes())
     }
 
     /// Reads what [`Cursor::encode`] wrote.
@@ -118,23 +110,12 @@ impl Cursor {
     pub fn decode(token: &str) -> Result<Self, PageError> {
         let (incarnation, position) = split::<16>(token, CURSOR).ok_or(PageError::Cursor)?;
         let (incarnation, position) = (Uuid::from_bytes(incarnation), i64::from_be_bytes(position));
-        if position < 0 {
-            Err(PageError::Cursor)
-        } else {
-            Ok(Self {
-                incarnation,
-                position,
-            })
-        }
+        if position < 0 { Err(PageError::Cursor) } else { Ok(Self { incarnation, position }) }
     }
 }
 
 fn question(filter: &str, rpc: &str) -> [u8; 8] {
-    let digest = Sha256::new()
-        .chain_update(rpc)
-        .chain_update([0])
-        .chain_update(filter)
-        .finalize();
+    let digest = Sha256::new().chain_update(rpc).chain_update([0]).chain_update(filter).finalize();
     std::array::from_fn(|index| digest[index])
 }
 
@@ -142,30 +123,17 @@ fn seal(version: u8, place: &[u8], tail: &[u8; 8]) -> String {
     BASE64.encode([&[version], place, tail].concat())
 }
 
-fn open<const N: usize>(
-    token: &str,
-    version: u8,
-    filter: &str,
-    rpc: &str,
-) -> Result<Option<[u8; N]>, PageError> {
+fn open<const N: usize>(token: &str, version: u8, filter: &str, rpc: &str) -> Result<Option<[u8; N]>, PageError> {
     if token.is_empty() {
         return Ok(None);
     }
     let (place, tail) = split(token, version).ok_or(PageError::Malformed)?;
-    if tail == question(filter, rpc) {
-        Ok(Some(place))
-    } else {
-        Err(PageError::Foreign)
-    }
+    if tail == question(filter, rpc) { Ok(Some(place)) } else { Err(PageError::Foreign) }
 }
 
 fn split<const N: usize>(token: &str, version: u8) -> Option<([u8; N], [u8; 8])> {
     // The longest token has 34 characters: what is longer is not worth decoding.
-    let bytes = if token.len() > 64 {
-        None
-    } else {
-        BASE64.decode(token).ok()
-    }?;
+    let bytes = if token.len() > 64 { None } else { BASE64.decode(token).ok() }?;
     let (place, tail) = bytes.strip_prefix(&[version])?.split_at_checked(N)?;
     Some((place.try_into().ok()?, tail.try_into().ok()?))
 }
@@ -179,54 +147,23 @@ mod tests {
     #[test]
     fn a_token_leads_back_to_its_place_only_for_its_own_question() {
         let token = encode(ID, "state = open", "ListIncidents");
-        assert_eq!(
-            decode(&token, "state = open", "ListIncidents"),
-            Ok(Some(ID))
-        );
+        assert_eq!(decode(&token, "state = open", "ListIncidents"), Ok(Some(ID)));
         assert_eq!(decode("", "state = open", "ListIncidents"), Ok(None));
-        assert_eq!(
-            decode(&token, "state = closed", "ListIncidents"),
-            Err(PageError::Foreign)
-        );
-        assert_eq!(
-            decode(&token, "state = open", "ListChanges"),
-            Err(PageError::Foreign)
-        );
+        assert_eq!(decode(&token, "state = closed", "ListIncidents"), Err(PageError::Foreign));
+        assert_eq!(decode(&token, "state = open", "ListChanges"), Err(PageError::Foreign));
         let token = encode_revision(7, "id", "ListRevisions");
         assert_eq!(decode_revision(&token, "id", "ListRevisions"), Ok(Some(7)));
-        assert_eq!(
-            decode_revision(&token, "other", "ListRevisions"),
-            Err(PageError::Foreign)
-        );
-        assert_eq!(
-            decode(&token, "id", "ListRevisions"),
-            Err(PageError::Malformed)
-        );
+        assert_eq!(decode_revision(&token, "other", "ListRevisions"), Err(PageError::Foreign));
+        assert_eq!(decode(&token, "id", "ListRevisions"), Err(PageError::Malformed));
     }
 
     #[test]
     fn a_cursor_reads_back_and_other_text_does_not() {
-        let cursor = Cursor {
-            incarnation: ID,
-            position: i64::MAX,
-        };
+        let cursor = Cursor { incarnation: ID, position: i64::MAX };
         assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
-        let negative = Cursor {
-            incarnation: ID,
-            position: -1,
-        }
-        .encode();
+        let negative = Cursor { incarnation: ID, position: -1 }.encode();
         let token = encode(ID, "", "");
-        for text in [
-            "",
-            "x",
-            "Aw",
-            "ä",
-            "====",
-            negative.as_str(),
-            token.as_str(),
-            "A".repeat(1000).as_str(),
-        ] {
+        for text in ["", "x", "Aw", "ä", "====", negative.as_str(), token.as_str(), "A".repeat(1000).as_str()] {
             assert_eq!(Cursor::decode(text), Err(PageError::Cursor), "{text}");
             if text != token && !text.is_empty() {
                 assert_eq!(decode(text, "", ""), Err(PageError::Malformed), "{text}");
@@ -237,9 +174,6 @@ mod tests {
     #[test]
     fn sizes_have_a_default_and_a_limit() {
         assert_eq!([0, 1, 500].map(page_size), [Ok(50), Ok(1), Ok(500)]);
-        assert_eq!(
-            [-1, 501].map(page_size),
-            [Err(PageError::Size(-1)), Err(PageError::Size(501))]
-        );
+        assert_eq!([-1, 501].map(page_size), [Err(PageError::Size(-1)), Err(PageError::Size(501))]);
     }
 }

@@ -37,16 +37,9 @@ pub struct FilterError {
 /// # Errors
 /// A filter that cannot be read.
 pub fn init(format: Format, filter: &str) -> Result<(), FilterError> {
-    let filter = if filter.trim().is_empty() {
-        DEFAULT_FILTER
-    } else {
-        filter
-    };
+    let filter = if filter.trim().is_empty() { DEFAULT_FILTER } else { filter };
     let parsed = EnvFilter::builder().parse(filter);
-    let parsed = parsed.map_err(|source| FilterError {
-        filter: filter.to_owned(),
-        source,
-    })?;
+    let parsed = parsed.map_err(|source| FilterError { filter: filter.to_owned(), source })?;
     let dispatch = dispatch(format, parsed, std::io::stderr);
     // Fails only when the process has a subscriber already, which then stays.
     drop(tracing::dispatcher::set_global_default(dispatch));
@@ -57,15 +50,9 @@ fn dispatch<W>(format: Format, filter: EnvFilter, writer: W) -> tracing::Dispatc
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match format {
-        Format::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .into(),
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).into(),
         Format::Text => lines.with_ansi(false).into(),
     }
 }
@@ -81,16 +68,9 @@ pub struct TraceParent {
 impl TraceParent {
     /// Starts a trace, sampled.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "a default that differs each time would mislead"
-    )]
+    #[expect(clippy::new_without_default, reason = "a default that differs each time would mislead")]
     pub fn new() -> Self {
-        Self {
-            trace: random().as_u128(),
-            step: random().as_u64_pair().0,
-            flags: 1,
-        }
+        Self { trace: random().as_u128(), step: random().as_u64_pair().0, flags: 1 }
     }
 
     /// Reads a header; one that is malformed is nothing, and the reader starts a trace of its own.
@@ -103,26 +83,15 @@ impl TraceParent {
         let step = u64::try_from(hex(parts.next()?, 16)?).ok()?;
         let flags = u8::try_from(hex(parts.next()?, 2)?).ok()?;
         // A later version may append fields; version 0 may not, and 255 is none.
-        let ending = if version == 0 {
-            rest.is_empty()
-        } else {
-            rest.is_empty() || rest.starts_with('-')
-        };
+        let ending = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
         let valid = ending && version != 0xff && trace != 0 && step != 0;
-        valid.then_some(Self {
-            trace,
-            step,
-            flags: flags & 0b11,
-        })
+        valid.then_some(Self { trace, step, flags: flags & 0b11 })
     }
 
     /// The next step of the same trace.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self {
-            step: random().as_u64_pair().0,
-            ..*self
-        }
+        Self { step: random().as_u64_pair().0, ..*self }
     }
 
     /// The trace's id in 32 hexadecimal digits, for logs and answers.
@@ -134,26 +103,18 @@ impl TraceParent {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace, self.step, self.flags
-        )
+        write!(formatter, "00-{:032x}-{:016x}-{:02x}", self.trace, self.step, self.flags)
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a trace id decides nothing, so tests need not foresee it"
-)]
+#[expect(clippy::disallowed_methods, reason = "a trace id decides nothing, so tests need not foresee it")]
 fn random() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
 
 /// Lower case and exact length, as the recommendation asks; `from_str_radix` would take more.
 fn hex(text: &str, digits: usize) -> Option<u128> {
-    let exact =
-        text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let exact = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     exact.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
@@ -180,41 +141,27 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let filter = EnvFilter::builder().parse(DEFAULT_FILTER).unwrap();
-        tracing::dispatcher::with_default(
-            &dispatch(Format::Json, filter, move || writer.clone()),
-            || {
-                tracing::info!(incident.id = "7", "resolved");
-                tracing::info!(target: "async_nats", "client error");
-            },
-        );
+        tracing::dispatcher::with_default(&dispatch(Format::Json, filter, move || writer.clone()), || {
+            tracing::info!(incident.id = "7", "resolved");
+            tracing::info!(target: "async_nats", "client error");
+        });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            (&line["message"], &line["incident.id"]),
-            (&"resolved".into(), &"7".into())
-        );
+        assert_eq!((&line["message"], &line["incident.id"]), (&"resolved".into(), &"7".into()));
     }
 
     #[test]
     fn init_may_be_repeated_and_names_a_bad_filter() {
         init(Format::Text, "").unwrap();
         init(Format::Json, "warn").unwrap();
-        assert!(
-            init(Format::Text, "kit=loud")
-                .unwrap_err()
-                .to_string()
-                .contains("kit=loud")
-        );
+        assert!(init(Format::Text, "kit=loud").unwrap_err().to_string().contains("kit=loud"));
     }
 
     #[test]
     fn a_trace_passes_through_and_a_malformed_one_does_not() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let trace = TraceParent::parse(text).unwrap();
-        assert_eq!(
-            (trace.to_string().as_str(), trace.child().trace_id()),
-            (text, trace.trace_id())
-        );
+        assert_eq!((trace.to_string().as_str(), trace.child().trace_id()), (text, trace.trace_id()));
         assert_ne!(trace.child(), trace);
         let fresh = TraceParent::new();
         assert_eq!(TraceParent::parse(&fresh.to_string()), Some(fresh));
@@ -223,10 +170,7 @@ mod tests {
             assert_eq!(TraceParent::parse(&later), Some(trace), "{later}");
         }
         let upper = text.to_uppercase();
-        let (none, longer) = (
-            text.replace("00f067aa0ba902b7", "0000000000000000"),
-            format!("{text}-more"),
-        );
+        let (none, longer) = (text.replace("00f067aa0ba902b7", "0000000000000000"), format!("{text}-more"));
         let joined = text.replace('-', "0");
         for bad in [
             "",
