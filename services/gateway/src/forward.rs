@@ -1,0 +1,155 @@
+//! gRPC through the gateway as bytes: nothing is decoded, so that trailers, deadlines and
+//! cancellation pass as they are and a new RPC needs no code. Only the credential is swapped for
+//! the inner token. Services named `Internal` are never reached from here.
+
+use std::{error::Error as StdError, sync::Arc};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderMap, Request, header};
+use http_body_util::Limited;
+use kit::access;
+use tonic::{Code, Status};
+use tower::Service as _;
+
+use crate::{
+    App,
+    auth::{Credential, Granted, guard},
+    request::{REQUEST_ID, RequestId, TRACE_PARENT, trace_parent},
+    rest::routes,
+    server::Label,
+};
+
+/// The largest request that is passed on; services take at most 4 MiB in one message.
+const REQUEST_LIMIT: usize = 4 * 1024 * 1024 + 5;
+
+/// What a caller is told when a service does not answer; the cause is for the log.
+pub fn away(error: &dyn std::fmt::Debug) -> Status {
+    tracing::warn!(?error, "a service is away");
+    access::status(Code::Unavailable, "UNAVAILABLE", "the service is away; try again")
+}
+
+/// Passes a call on.
+pub async fn forward(app: Arc<App>, request: Request<Body>) -> Response {
+    let label = access::method(request.uri().path()).map(|method| Label(method.path));
+    let mut response = call(app, request).await.unwrap_or_else(Status::into_http);
+    if let Some(label) = label {
+        response.extensions_mut().insert(label);
+    }
+    response
+}
+
+async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status> {
+    let path = request.uri().path().to_owned();
+    let Some(service) = public_service(&path) else { return Err(unknown()) };
+    let Some(mut channel) = app.peers.channel(service) else { return Err(unknown()) };
+    let credential = Credential::of(request.headers())?;
+    let granted = app.keyring.judge(&credential).await?;
+    let streams = access::method(&path).is_some_and(|method| method.server_streaming);
+    let permit = if streams { Some(app.stream_permit()?) } else { None };
+
+    let (mut parts, body) = request.into_parts();
+    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId::of(&parts.headers));
+    clean(&mut parts.headers, &granted, &request_id);
+    // What the gateway knows about the request is not the service's business.
+    parts.extensions = http::Extensions::new();
+    let request = Request::from_parts(parts, tonic::body::Body::new(Limited::new(body, REQUEST_LIMIT)));
+
+    std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| away(&error))?;
+    let response = channel.call(request).await.map_err(|error| refused(&error))?;
+    let (parts, body) = response.into_parts();
+    let body = match permit {
+        Some(permit) => {
+            let cut = guard::watch(app.keyring.clone(), credential, app.stopping.clone(), permit);
+            Body::new(guard::GuardedBody::new(Body::new(body), cut))
+        }
+        None => Body::new(body),
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// The service in `/itsm.<service>.v1.<X>Service/<M>`; nothing for any other path.
+fn public_service(path: &str) -> Option<&str> {
+    let (full_name, method) = path.strip_prefix('/')?.split_once('/')?;
+    if method.is_empty() || method.contains('/') || !full_name.ends_with("Service") {
+        return None;
+    }
+    routes::owner(full_name)
+}
+
+fn unknown() -> Status {
+    access::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such RPC")
+}
+
+/// Why a call did not go through: the caller's own fault where its request was too large, else the
+/// service is away.
+fn refused(error: &(dyn StdError + 'static)) -> Status {
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if cause.is::<http_body_util::LengthLimitError>() {
+            return access::status(Code::ResourceExhausted, "REQUEST_TOO_LARGE", "a request may have at most 4 MiB");
+        }
+        source = cause.source();
+    }
+    away(&error)
+}
+
+/// Leaves what a service may see: its own headers of trust come from the gateway alone.
+fn clean(headers: &mut HeaderMap, granted: &Granted, request_id: &RequestId) {
+    let trace = trace_parent(headers);
+    let ours: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("itsm-") || name.as_str().starts_with("x-itsm-"))
+        .cloned()
+        .collect();
+    for name in ours.into_iter().chain([header::HOST, header::COOKIE, header::FORWARDED, TRACE_PARENT]) {
+        headers.remove(name);
+    }
+    headers.insert(header::AUTHORIZATION, granted.authorization.clone());
+    headers.insert(REQUEST_ID, request_id.header());
+    if let Some(trace) = trace {
+        headers.insert(TRACE_PARENT, trace);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_public_services_are_reached() {
+        assert_eq!(public_service("/itsm.incident.v1.IncidentService/GetIncident"), Some("incident"));
+        for path in [
+            "/itsm.incident.v1.Internal/Feed",
+            "/itsm.directory.v1.Internal/Authenticate",
+            "/grpc.health.v1.Health/Check",
+            "/itsm.incident.v1.IncidentService/",
+            "/itsm.incident.v1.IncidentService/a/b",
+            "/itsm.incident.v2.IncidentService/GetIncident",
+            "/other.incident.v1.IncidentService/GetIncident",
+            "/",
+            "",
+        ] {
+            assert_eq!(public_service(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_caller_cannot_speak_in_the_gateways_name() {
+        let mut headers = HeaderMap::new();
+        for name in ["authorization", "x-itsm-person", "itsm-service-token", "cookie", "traceparent", "x-request-id"] {
+            headers.insert(name, HeaderValue::from_static("forged"));
+        }
+        headers.insert("te", HeaderValue::from_static("trailers"));
+        headers.insert("grpc-timeout", HeaderValue::from_static("1S"));
+        let granted = Granted { authorization: HeaderValue::from_static("Bearer inner") };
+        let request_id = RequestId::of(&HeaderMap::new());
+        clean(&mut headers, &granted, &request_id);
+        let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+        left.sort();
+        let id = format!("x-request-id={}", request_id.as_str());
+        assert_eq!(left, ["authorization=Bearer inner", "grpc-timeout=1S", "te=trailers", &id]);
+    }
+}
