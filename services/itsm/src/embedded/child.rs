@@ -188,11 +188,6 @@ impl Child {
     pub fn log_tail(&self) -> String {
         tail(&self.log, self.log_start).unwrap_or_default()
     }
-
-    /// Where the server's output goes.
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
 }
 
 impl Drop for Child {

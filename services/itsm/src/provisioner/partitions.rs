@@ -154,7 +154,11 @@ fn feeds(last: i64) -> Vec<Partition> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::postgres::PgPoolOptions;
+
     use super::*;
+    use crate::embedded::folder::{DataFolder, make_folder};
+    use crate::embedded::postgres::Postgres;
 
     #[test]
     fn months_follow_each_other_without_a_gap_over_new_year() {
@@ -187,5 +191,54 @@ mod tests {
         assert_eq!(names(999_999), ["feed_0", "feed_1", "feed_2"]);
         assert_eq!(names(1_000_000), ["feed_1", "feed_2", "feed_3"]);
         assert_eq!((feeds(0)[0].from.as_str(), feeds(0)[0].to.as_str()), ("0", "1000000"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn partitions_are_made_once_owned_like_their_parent_and_carry_no_grants() {
+        let temporary = tempfile::Builder::new().prefix("itsm-t").tempdir_in("/tmp").unwrap();
+        make_folder(temporary.path(), 0o711).unwrap();
+        let folder = DataFolder::open(&temporary.path().join("var")).unwrap();
+        let postgres = Postgres::start(&folder, None).await.unwrap();
+        let pool = PgPoolOptions::new().max_connections(2).connect_with(postgres.admin_options()).await.unwrap();
+        let schema = "
+            create role incident_owner;
+            create role incident;
+            create schema incident authorization incident_owner;
+            create schema directory authorization incident_owner;
+            set role incident_owner;
+            create table incident.journal (record_id uuid not null, revision bigint not null, at timestamptz not null,
+                primary key (record_id, revision)) partition by range (record_id);
+            create index journal_at on incident.journal (at);
+            create table incident.feed (position bigint primary key) partition by range (position);
+            grant select, insert on incident.journal to incident;
+            create table directory.journal (record_id uuid primary key);
+            reset role;";
+        sqlx::raw_sql(schema).execute(&pool).await.unwrap();
+        let now = "2026-11-23T13:00:00Z".parse().unwrap();
+        let schemas = ["incident", "directory"];
+        let made = ensure_partitions(&pool, &schemas, now).await.unwrap();
+        assert_eq!(made.len(), 5 + 3, "{made:?}");
+        assert_eq!(made[1], "incident.journal_2026_11");
+        assert!(ensure_partitions(&pool, &schemas, now).await.unwrap().is_empty());
+
+        let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_795_438_800, 0));
+        sqlx::query("insert into incident.journal values ($1, 1, now())").bind(id).execute(&pool).await.unwrap();
+        sqlx::query("insert into incident.feed values (1000001)").execute(&pool).await.unwrap();
+        let count = "select count(*) from incident.journal_2026_11";
+        assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap(), 1);
+        let granted = "select count(*) from pg_class where relispartition and relkind = 'r'
+            and (relacl is not null or pg_get_userbyid(relowner) <> 'incident_owner')";
+        assert_eq!(sqlx::query_scalar::<_, i64>(granted).fetch_one(&pool).await.unwrap(), 0);
+        let indexes = "select count(*) from pg_indexes where tablename = 'journal_2026_11'";
+        assert_eq!(sqlx::query_scalar::<_, i64>(indexes).fetch_one(&pool).await.unwrap(), 2);
+        let invalid = "select count(*) from pg_index where not indisvalid";
+        assert_eq!(sqlx::query_scalar::<_, i64>(invalid).fetch_one(&pool).await.unwrap(), 0);
+
+        let later = "2026-12-01T00:00:00Z".parse().unwrap();
+        let made = ensure_partitions(&pool, &schemas, later).await.unwrap();
+        assert_eq!(made, ["incident.journal_2027_03", "incident.feed_3"]);
+        assert!(ensure_partitions(&pool, &["in;ci"], now).await.is_err());
+        pool.close().await;
+        postgres.stop().await.unwrap();
     }
 }

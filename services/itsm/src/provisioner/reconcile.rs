@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
@@ -17,6 +18,7 @@ use super::connection::{Access, Connection, connect};
 use super::streams::{Streams, ensure_outside_consumer};
 
 const EVERY: Duration = Duration::from_secs(2);
+const FIRST_ROUND_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often each service's event stream came back empty or short in this process's life. A relay
 /// publishes again whenever its own number is another one than it last acted on; who subscribes
@@ -56,6 +58,7 @@ impl Provisioner {
     /// Connects, pushes the accounts and does a first round, so that everything is there when it
     /// returns; then goes on by itself.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        wait_for_server(&settings.access).await?;
         let accounts = match &settings.access {
             Access::Operator { url, authority } => Some(Accounts::connect(authority.clone(), url).await?),
             Access::Plain { .. } => None,
@@ -68,7 +71,7 @@ impl Provisioner {
         let streams = Streams::new(jetstream.clone(), settings.replicas, settings.marks_path)?;
         let (sender, losses) = watch::channel(Losses::new());
         let mut round = Round { accounts: accounts.clone(), streams, losses: sender };
-        round.run().await?;
+        round.first().await?;
         let (health, healthy) = watch::channel(true);
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep(round, connection, health, stop.clone()));
@@ -135,7 +138,60 @@ async fn create(
     Ok(credentials)
 }
 
+/// Waits as long as nobody answers at all; a server that answers and is not fit is an error.
+async fn wait_for_server(access: &Access) -> anyhow::Result<()> {
+    let mut ticks = interval(EVERY);
+    let mut told = false;
+    loop {
+        ticks.tick().await;
+        match connect(access, "provisioner").await {
+            Ok(_) => return Ok(()),
+            Err(error) if is_away(&error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(error = format!("{error:#}"), "waiting for NATS");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
+    matches!(error.downcast_ref::<async_nats::ConnectError>().map(|error| error.kind()), Some(Dns | Io | TimedOut))
+}
+
+/// Tells a relay to publish again, by `again`, each time its service's event stream came back empty
+/// or short, once for what was lost before it asked. Ends with the provisioner.
+pub async fn tell_relay(mut losses: watch::Receiver<Losses>, service: &str, again: Arc<Notify>) {
+    let mut acted_on = 0;
+    loop {
+        let times = losses.borrow_and_update().get(service).copied().unwrap_or_default();
+        if times != acted_on {
+            acted_on = times;
+            again.notify_one();
+        }
+        if losses.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Round {
+    /// A cluster that is still choosing its leaders refuses for a while.
+    async fn first(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + FIRST_ROUND_WITHIN;
+        let mut ticks = interval(EVERY);
+        loop {
+            ticks.tick().await;
+            match self.run().await {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot make the streams yet"),
+            }
+        }
+    }
+
     async fn run(&mut self) -> anyhow::Result<()> {
         let outside: Vec<OutsideConsumer> = match &self.accounts {
             Some(accounts) => accounts.authority().state()?.consumers().cloned().collect(),
@@ -190,5 +246,28 @@ async fn keep(mut round: Round, mut connection: Connection, health: watch::Sende
             (Ok(()), false) => tracing::info!("the streams are as they should be again"),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_relay_is_told_of_what_was_lost_before_it_asked_and_after() {
+        let (sender, losses) = watch::channel(Losses::from([("incident", 1)]));
+        let again = Arc::new(Notify::new());
+        let task = tokio::spawn({
+            let again = again.clone();
+            async move { tell_relay(losses, "incident", again).await }
+        });
+        let told = || tokio::time::timeout(Duration::from_millis(500), again.notified());
+        told().await.unwrap();
+        sender.send_modify(|losses| *losses.entry("change").or_default() += 1);
+        assert!(told().await.is_err(), "told of another service's loss");
+        sender.send_modify(|losses| *losses.entry("incident").or_default() += 1);
+        told().await.unwrap();
+        drop(sender);
+        task.await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The provisioner against a real nats-server and Postgres: who may do what, what is made again,
+//! The provisioner against a real nats-server: who may do what, what is made again,
 //! and what survives.
 
 use std::path::{Path, PathBuf};
@@ -9,19 +9,16 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use async_nats::{Client, ConnectOptions};
 use futures::StreamExt;
 use nix::sys::signal::Signal;
-use sqlx::postgres::PgPoolOptions;
 use tokio::time::timeout;
 
 use super::accounts::{Accounts, Purpose};
 use super::authority::{Authority, OutsideConsumer, slug};
 use super::connection::{Access, connect};
-use super::partitions::ensure_partitions;
 use super::reconcile::{Provisioner, Settings, create_consumer};
 use super::rights;
 use crate::embedded::child::{Child, Spec};
 use crate::embedded::folder::{DataFolder, make_folder};
 use crate::embedded::nats::Nats;
-use crate::embedded::postgres::Postgres;
 
 /// Longer than any answer on loopback takes, short enough to wait for an answer that must not come.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -395,6 +392,8 @@ async fn somebody_elses_server_gets_streams_and_no_accounts() {
         assert!(tokio::time::Instant::now() < deadline, "their server does not start: {}", theirs.log_tail());
     }
     assert!(connect(&access(format!("nats://127.0.0.1:{port}")), "provisioner").await.is_err());
+    let refused = Settings { access: access(format!("nats://127.0.0.1:{port}")), replicas: 1, marks_path: None };
+    assert!(timeout(PATIENCE, Provisioner::start(refused)).await.unwrap().is_err(), "waits for what never comes");
     let access = access(format!("nats://it:p%40ss@127.0.0.1:{port}"));
     let settings = Settings { access: access.clone(), replicas: 1, marks_path: None };
     let provisioner = Provisioner::start(settings).await.unwrap();
@@ -407,59 +406,23 @@ async fn somebody_elses_server_gets_streams_and_no_accounts() {
     theirs.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_a_server_that_is_away() {
+    let mut world = World::start().await;
+    let access = world.access();
+    world.stop_nats().await;
+    let starting = tokio::spawn(Provisioner::start(Settings { access, replicas: 1, marks_path: None }));
+    let mut starting = starting;
+    assert!(timeout(SILENCE * 6, &mut starting).await.is_err(), "gave up, or found a server");
+    world.start_nats().await;
+    timeout(PATIENCE, starting).await.unwrap().unwrap().unwrap().stop().await;
+    world.nats.unwrap().stop().await.unwrap();
+}
+
 #[test]
 fn names_that_would_be_subjects_or_paths_are_refused() {
     for name in ["", "a.b", "../x", "*", ">", "Acme", "a_b", &"x".repeat(41)] {
         assert!(slug(name).is_err(), "{name}");
     }
     assert_eq!(slug("acme-2").unwrap(), "acme-2");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_are_made_once_owned_like_their_parent_and_carry_no_grants() {
-    let temporary = tempfile::Builder::new().prefix("itsm-t").tempdir_in("/tmp").unwrap();
-    make_folder(temporary.path(), 0o711).unwrap();
-    let folder = DataFolder::open(&temporary.path().join("var")).unwrap();
-    let postgres = Postgres::start(&folder, None).await.unwrap();
-    let pool = PgPoolOptions::new().max_connections(2).connect_with(postgres.admin_options()).await.unwrap();
-    let schema = "
-        create role incident_owner;
-        create role incident;
-        create schema incident authorization incident_owner;
-        create schema directory authorization incident_owner;
-        set role incident_owner;
-        create table incident.journal (record_id uuid not null, revision bigint not null, at timestamptz not null,
-            primary key (record_id, revision)) partition by range (record_id);
-        create index journal_at on incident.journal (at);
-        create table incident.feed (position bigint primary key) partition by range (position);
-        grant select, insert on incident.journal to incident;
-        create table directory.journal (record_id uuid primary key);
-        reset role;";
-    sqlx::raw_sql(schema).execute(&pool).await.unwrap();
-    let now = "2026-11-23T13:00:00Z".parse().unwrap();
-    let schemas = ["incident", "directory"];
-    let made = ensure_partitions(&pool, &schemas, now).await.unwrap();
-    assert_eq!(made.len(), 5 + 3, "{made:?}");
-    assert_eq!(made[1], "incident.journal_2026_11");
-    assert!(ensure_partitions(&pool, &schemas, now).await.unwrap().is_empty());
-
-    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_795_438_800, 0));
-    sqlx::query("insert into incident.journal values ($1, 1, now())").bind(id).execute(&pool).await.unwrap();
-    sqlx::query("insert into incident.feed values (1000001)").execute(&pool).await.unwrap();
-    let count = "select count(*) from incident.journal_2026_11";
-    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap(), 1);
-    let granted = "select count(*) from pg_class where relispartition and relkind = 'r'
-        and (relacl is not null or pg_get_userbyid(relowner) <> 'incident_owner')";
-    assert_eq!(sqlx::query_scalar::<_, i64>(granted).fetch_one(&pool).await.unwrap(), 0);
-    let indexes = "select count(*) from pg_indexes where tablename = 'journal_2026_11'";
-    assert_eq!(sqlx::query_scalar::<_, i64>(indexes).fetch_one(&pool).await.unwrap(), 2);
-    let invalid = "select count(*) from pg_index where not indisvalid";
-    assert_eq!(sqlx::query_scalar::<_, i64>(invalid).fetch_one(&pool).await.unwrap(), 0);
-
-    let later = "2026-12-01T00:00:00Z".parse().unwrap();
-    let made = ensure_partitions(&pool, &schemas, later).await.unwrap();
-    assert_eq!(made, ["incident.journal_2027_03", "incident.feed_3"]);
-    assert!(ensure_partitions(&pool, &["in;ci"], now).await.is_err());
-    pool.close().await;
-    postgres.stop().await.unwrap();
 }
