@@ -2,11 +2,21 @@
 //! cancellation pass as they are and a new RPC needs no code. Only the credential is swapped for
 //! the inner token. Services named `Internal` are never reached from here.
 
-use std::{error::Error as StdError, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::{Body, Bytes},
+    response::Response,
+};
 use http::{HeaderMap, Request, header};
-use http_body_util::Limited;
+use http_body::Frame;
 use kit::access;
 use tonic::{Code, Status};
 use tower::Service as _;
@@ -52,10 +62,12 @@ async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status>
     clean(&mut parts.headers, &granted, &request_id);
     // What the gateway knows about the request is not the service's business.
     parts.extensions = http::Extensions::new();
-    let request = Request::from_parts(parts, tonic::body::Body::new(Limited::new(body, REQUEST_LIMIT)));
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let capped = Capped { inner: body, left: REQUEST_LIMIT, exceeded: exceeded.clone() };
+    let request = Request::from_parts(parts, tonic::body::Body::new(capped));
 
     std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| away(&error))?;
-    let response = channel.call(request).await.map_err(|error| refused(&error))?;
+    let response = channel.call(request).await.map_err(|error| refused(&error, &exceeded))?;
     let (parts, body) = response.into_parts();
     let body = match permit {
         Some(permit) => {
@@ -82,15 +94,45 @@ fn unknown() -> Status {
 
 /// Why a call did not go through: the caller's own fault where its request was too large, else the
 /// service is away.
-fn refused(error: &(dyn StdError + 'static)) -> Status {
-    let mut source = Some(error);
-    while let Some(cause) = source {
-        if cause.is::<http_body_util::LengthLimitError>() {
-            return access::status(Code::ResourceExhausted, "REQUEST_TOO_LARGE", "a request may have at most 4 MiB");
-        }
-        source = cause.source();
+fn refused(error: &dyn std::fmt::Debug, exceeded: &AtomicBool) -> Status {
+    if exceeded.load(Ordering::Relaxed) {
+        return access::status(Code::ResourceExhausted, "REQUEST_TOO_LARGE", "a request may have at most 4 MiB");
     }
-    away(&error)
+    away(error)
+}
+
+/// A request's body up to the limit. It notes that the limit was met, because the error that says
+/// so is lost on its way through the client.
+struct Capped {
+    inner: Body,
+    left: usize,
+    exceeded: Arc<AtomicBool>,
+}
+
+impl http_body::Body for Capped {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.inner), cx));
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(left) = self.left.checked_sub(length) else {
+                self.exceeded.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(axum::Error::new("the request is too large"))));
+            };
+            self.left = left;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 /// Leaves what a service may see: its own headers of trust come from the gateway alone.
@@ -113,7 +155,6 @@ fn clean(headers: &mut HeaderMap, granted: &Granted, request_id: &RequestId) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use http::HeaderValue;
 
     use super::*;

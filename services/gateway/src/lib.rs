@@ -13,6 +13,7 @@
 //! for any single RPC in it: one that is declared is served.
 
 mod auth;
+mod body;
 mod config;
 mod forward;
 mod intake;
@@ -26,6 +27,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use kit::{
+    clock::pause,
     peer::Peers,
     problem::BoxError,
     service::{Readiness, Tasks},
@@ -87,6 +89,7 @@ struct App {
     peers: Peers,
     keyring: Arc<Keyring>,
     intake: Intake,
+    budget: body::Budget,
     readiness: Readiness,
     stopping: CancellationToken,
     requests: Arc<Semaphore>,
@@ -97,7 +100,8 @@ struct App {
 impl App {
     /// A place for one more stream.
     fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let full = || kit::access::status(Code::Unavailable, "TOO_MANY_STREAMS", "too many streams are open; try again later");
+        let full =
+            || kit::access::status(Code::Unavailable, "TOO_MANY_STREAMS", "too many streams are open; try again later");
         self.streams.clone().try_acquire_owned().map_err(|_| full())
     }
 }
@@ -122,13 +126,15 @@ pub async fn start(settings: Settings, context: Context) -> Result<Running, BoxE
         keyring: Arc::new(Keyring::new(Arc::new(Directory(context.peers.clone())))),
         peers: context.peers.clone(),
         intake: Intake::new(keys.clone(), Publisher::new(context.bus.clone())),
+        budget: body::Budget::default(),
         readiness: context.readiness.clone(),
         stopping: context.tasks.stopping(),
         requests: Arc::new(Semaphore::new(settings.requests)),
         streams: Arc::new(Semaphore::new(settings.streams)),
         tls: acceptor.is_some(),
     });
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| format!("listen on {}: {error}", settings.listen))?;
+    let listener =
+        TcpListener::bind(settings.listen).await.map_err(|error| format!("listen on {}: {error}", settings.listen))?;
     let running = Running { address: listener.local_addr()?, tls: acceptor.is_some() };
 
     let (bus, readiness) = (context.bus.clone(), context.readiness.clone());
@@ -141,7 +147,12 @@ pub async fn start(settings: Settings, context: Context) -> Result<Running, BoxE
     tokio::spawn(wait_for_directory(context.peers, context.readiness, context.tasks.stopping()));
 
     let open = TaskTracker::new();
-    let acceptor = server::Acceptor { tls: acceptor, port: server::Port::new(app), stopping: context.tasks.stopping(), open: open.clone() };
+    let acceptor = server::Acceptor {
+        tls: acceptor,
+        port: server::Port::new(app),
+        stopping: context.tasks.stopping(),
+        open: open.clone(),
+    };
     context.tasks.spawn("gateway", "port", async move {
         acceptor.run(listener, settings.connections).await;
         Ok(())
@@ -160,7 +171,7 @@ async fn wait_for_directory(peers: Peers, readiness: Readiness, stopping: Cancel
     while peers.position("directory").await.is_err() {
         tokio::select! {
             () = stopping.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = pause(Duration::from_millis(100)) => {}
         }
     }
     readiness.ready("gateway", "credentials");

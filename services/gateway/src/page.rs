@@ -8,14 +8,16 @@ use axum::{
     extract::State,
     response::{Html, IntoResponse as _, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::App;
 
 /// `/`.
-pub async fn home(State(app): State<Arc<App>>) -> Response {
-    Html(render(env!("CARGO_PKG_VERSION"), &app.readiness.waiting())).into_response()
+pub async fn home(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("127.0.0.1:8080");
+    let url = format!("{}://{host}", if app.tls { "https" } else { "http" });
+    Html(render(env!("CARGO_PKG_VERSION"), &url, &app.readiness.waiting())).into_response()
 }
 
 /// `/openapi.json`.
@@ -52,7 +54,7 @@ fn json_response(status: StatusCode, body: Body) -> Response {
     response
 }
 
-fn render(version: &str, waiting: &BTreeMap<String, String>) -> String {
+fn render(version: &str, url: &str, waiting: &BTreeMap<String, String>) -> String {
     let health = if waiting.is_empty() {
         "<p class=\"good\">Ready.</p>".to_owned()
     } else {
@@ -60,7 +62,7 @@ fn render(version: &str, waiting: &BTreeMap<String, String>) -> String {
             waiting.iter().map(|(part, reason)| format!("<li>{}: {}</li>", escape(part), escape(reason))).collect();
         format!("<p class=\"wait\">Not ready yet; waiting for</p><ul>{items}</ul>")
     };
-    PAGE.replace("{version}", &escape(version)).replace("{health}", &health)
+    PAGE.replace("{version}", &escape(version)).replace("{health}", &health).replace("{url}", &escape(url))
 }
 
 fn escape(text: &str) -> String {
@@ -94,11 +96,11 @@ itsm alert send --title "Disk full on db1" --severity critical
 itsm incident watch</pre>
 <p>The same without the client, from any machine that reaches this address:</p>
 <pre>KEY=$(cat var/admin.key)
-curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/v1/incidents
+curl -H "Authorization: Bearer $KEY" {url}/v1/incidents
 
 DEMO=$(cat var/demo.key)
 curl -d '{"title":"Disk full on db1","severity":"critical"}' \
-  http://127.0.0.1:8080/intake/$DEMO/alerts</pre>
+  {url}/intake/$DEMO/alerts</pre>
 <h2>Where to read on</h2>
 <ul>
 <li><a href="/openapi.json">/openapi.json</a>: every REST call, as OpenAPI 3.1; gRPC answers on the same port</li>
@@ -117,9 +119,10 @@ mod tests {
     #[test]
     fn the_page_says_what_is_waited_for_and_loads_nothing() {
         let waiting = BTreeMap::from([("gateway intake".to_owned(), "<keys>".to_owned())]);
-        let page = render("1.2.3", &waiting);
+        let page = render("1.2.3", "http://a\"b", &waiting);
         assert!(page.contains("Version 1.2.3.") && page.contains("gateway intake: &lt;keys&gt;"));
+        assert!(page.contains("http://a&quot;b/v1/incidents"));
         assert!(!page.contains("{health}") && !page.contains("<script") && !page.contains("src="));
-        assert!(render("1", &BTreeMap::new()).contains("Ready."));
+        assert!(render("1", "http://a", &BTreeMap::new()).contains("Ready."));
     }
 }

@@ -48,8 +48,10 @@ pub struct Port {
 impl Port {
     /// The port of an app.
     pub fn new(app: Arc<App>) -> Self {
-        let intake = |State(app): State<Arc<App>>, request: Request<Body>| async move { app.intake.handle(request).await };
-        let rest = |State(app): State<Arc<App>>, request: Request<Body>| async move { rest::handle(app, request).await };
+        let intake =
+            |State(app): State<Arc<App>>, request: Request<Body>| async move { app.intake.handle(request).await };
+        let rest =
+            |State(app): State<Arc<App>>, request: Request<Body>| async move { rest::handle(app, request).await };
         let router = Router::new()
             .route("/", get(page::home))
             .route("/openapi.json", get(page::openapi))
@@ -74,14 +76,21 @@ impl Port {
                 tracing::error!(request_id = request_id.as_str(), kind, "a request panicked");
                 failed(grpc, Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error"), &request_id)
             }),
-            Err(_) => failed(grpc, Problem::unavailable("OVERLOADED", "too many requests at once; try again"), &request_id),
+            Err(_) => {
+                failed(grpc, Problem::unavailable("OVERLOADED", "too many requests at once; try again"), &request_id)
+            }
         };
         let response = self.dress(answered, &request_id);
         let label = response.extensions().get::<Label>().map_or(kind, |label| label.0);
         let code = kit::access::code_name(code_of(&response));
         kit::metrics::get().request("gateway", label, code, began.elapsed().as_secs_f64());
         if response.status().is_server_error() {
-            tracing::warn!(request_id = request_id.as_str(), label, status = response.status().as_u16(), "a request failed");
+            tracing::warn!(
+                request_id = request_id.as_str(),
+                label,
+                status = response.status().as_u16(),
+                "a request failed"
+            );
         } else {
             tracing::debug!(request_id = request_id.as_str(), label, status = response.status().as_u16(), "answered");
         }
@@ -128,7 +137,10 @@ const SAFETY: [(HeaderName, &str); 5] = [
 fn kind<B>(request: &Request<B>) -> &'static str {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     // gRPC-Web is another protocol, and not spoken here.
-    if content_type == b"application/grpc" || content_type.starts_with(b"application/grpc+") || content_type.starts_with(b"application/grpc;") {
+    if content_type == b"application/grpc"
+        || content_type.starts_with(b"application/grpc+")
+        || content_type.starts_with(b"application/grpc;")
+    {
         return "grpc";
     }
     match request.uri().path() {
@@ -204,7 +216,7 @@ impl Acceptor {
                 Err(error) => {
                     // Out of descriptors, most likely; those in use come back.
                     tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    kit::clock::pause(Duration::from_millis(100)).await;
                 }
             }
         }

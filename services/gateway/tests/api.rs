@@ -6,13 +6,13 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{World, eventually};
+use common::{World, eventually, fixture};
 use prost::Message as _;
 use proto::{
     change::v1::{GetChangeRequest, change_service_client::ChangeServiceClient},
     incident::v1::{
-        GetIncidentRequest, ResolveIncidentRequest, WatchIncidentsRequest, incident_service_client::IncidentServiceClient,
-        internal_client::InternalClient,
+        GetIncidentRequest, ResolveIncidentRequest, WatchIncidentsRequest,
+        incident_service_client::IncidentServiceClient, internal_client::InternalClient,
     },
 };
 use serde_json::{Value as Json, json};
@@ -32,7 +32,13 @@ fn by<T>(credential: &str, message: T) -> Request<T> {
 #[tokio::test]
 async fn a_record_is_read_over_rest_by_the_inner_token() {
     let world = World::new().await;
-    let response = world.get("/v1/incidents/INC7").header("x-request-id", "abc").header("x-itsm-person", "forged").send().await.unwrap();
+    let response = world
+        .get("/v1/incidents/INC7")
+        .header("x-request-id", "abc")
+        .header("x-itsm-person", "forged")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["x-request-id"], "abc");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
@@ -49,12 +55,20 @@ async fn a_record_is_read_over_rest_by_the_inner_token() {
 #[tokio::test]
 async fn refusals_read_the_same_over_rest_and_grpc() {
     let world = World::new().await;
-    let response = world.post("/v1/incidents/INC7:resolve", r#"{"resolutionCode":"FIXED","resolutionNotes":"x"}"#).header("idempotency-key", "k").send().await.unwrap();
+    let response = world
+        .post("/v1/incidents/INC7:resolve", r#"{"resolutionCode":"FIXED","resolutionNotes":"x"}"#)
+        .header("idempotency-key", "k")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let problem: Json = response.json().await.unwrap();
     assert_eq!(problem["reason"], "INCIDENT_ALREADY_CLOSED");
-    assert_eq!(problem["preconditionViolations"], json!([{"type": "STATE", "subject": "INC7", "description": "reopen it first"}]));
+    assert_eq!(
+        problem["preconditionViolations"],
+        json!([{"type": "STATE", "subject": "INC7", "description": "reopen it first"}])
+    );
     assert_eq!(problem["metadata"], json!({"state": "CLOSED"}));
     let sent = ResolveIncidentRequest::decode(world.upstream.calls("/ResolveIncident")[0].message.clone()).unwrap();
     assert_eq!(sent.request_id, "k");
@@ -116,7 +130,8 @@ async fn what_is_internal_unknown_or_away_is_not_reached() {
         .unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(world.upstream.calls("/Snapshot").is_empty());
-    let status = ChangeServiceClient::new(channel).get_change(by("itsm_good", GetChangeRequest::default())).await.unwrap_err();
+    let status =
+        ChangeServiceClient::new(channel).get_change(by("itsm_good", GetChangeRequest::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let away = world.get("/v1/changes/CHG1").send().await.unwrap();
     assert_eq!(away.status(), 503);
@@ -137,6 +152,15 @@ async fn bodies_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_grpc_request_that_is_too_large_is_the_callers_fault() {
+    let world = World::new().await;
+    let request = by("itsm_good", GetIncidentRequest { id: "x".repeat(5 * 1024 * 1024) });
+    let status = grpc(&world).await.get_incident(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert!(world.upstream.calls("/GetIncident").is_empty());
+}
+
+#[tokio::test]
 async fn a_watch_comes_as_lines_or_events_and_ends_with_its_credential() {
     let world = World::new().await;
     let mut lines = world.get("/v1/incidents:watch").send().await.unwrap();
@@ -149,7 +173,12 @@ async fn a_watch_comes_as_lines_or_events_and_ends_with_its_credential() {
     assert!(events.chunk().await.unwrap().unwrap().starts_with(b"id: c1\ndata: {"));
     let asked = WatchIncidentsRequest::decode(world.upstream.calls("/WatchIncidents")[1].message.clone()).unwrap();
     assert_eq!(asked.cursor, "c0");
-    let mut stream = grpc(&world).await.watch_incidents(by("itsm_good", WatchIncidentsRequest::default())).await.unwrap().into_inner();
+    let mut stream = grpc(&world)
+        .await
+        .watch_incidents(by("itsm_good", WatchIncidentsRequest::default()))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(stream.message().await.unwrap().unwrap().cursor, "c1");
 
     let revoked = Instant::now();
@@ -183,6 +212,18 @@ async fn streams_are_bounded_and_leave_the_rest_alone() {
     let two = world.get("/v1/incidents:watch").send().await.unwrap();
     assert_eq!(two.status(), 503);
     assert_eq!(world.get("/v1/incidents/INC7").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn with_a_certificate_the_port_speaks_tls_alone() {
+    let (tls_cert, tls_key) = (fixture("tls-test-only.crt.pem"), fixture("tls-test-only.key.pem"));
+    let settings = gateway::Settings { tls_cert: Some(tls_cert), tls_key: Some(tls_key), ..Default::default() };
+    let world = World::with(settings).await;
+    assert!(world.running.url().starts_with("https://"));
+    let response = world.get("/v1/incidents/INC7").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+    assert!(response.headers().contains_key("strict-transport-security"));
+    assert!(world.http.get(world.running.url().replace("https", "http")).send().await.is_err());
 }
 
 #[tokio::test]

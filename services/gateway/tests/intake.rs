@@ -105,7 +105,10 @@ async fn unknown_and_disabled_keys_are_refused_alike() {
     };
     let unknown = post("nobody").send().await.unwrap();
     let disabled = post("off-key").send().await.unwrap();
-    assert_eq!((unknown.status(), disabled.status()), (reqwest::StatusCode::UNAUTHORIZED, reqwest::StatusCode::UNAUTHORIZED));
+    assert_eq!(
+        (unknown.status(), disabled.status()),
+        (reqwest::StatusCode::UNAUTHORIZED, reqwest::StatusCode::UNAUTHORIZED)
+    );
     assert_eq!(unknown.text().await.unwrap(), disabled.text().await.unwrap());
     assert_eq!(stored(&stream).await, 0);
     // A key that is disabled while the gateway runs ends at once.
@@ -143,7 +146,8 @@ async fn gzip_is_stored_inflated() {
     let (world, _bucket, stream) = open().await;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(ALERT.as_bytes()).unwrap();
-    let response = world.take("alerts", encoder.finish().unwrap()).header("content-encoding", "gzip").send().await.unwrap();
+    let response =
+        world.take("alerts", encoder.finish().unwrap()).header("content-encoding", "gzip").send().await.unwrap();
     assert_eq!(response.status(), 202);
     let message = stream.get_last_raw_message_by_subject("alerts.default.demo").await.unwrap();
     assert_eq!(message.payload, ALERT);
@@ -171,7 +175,8 @@ async fn a_full_stream_is_said_so() {
     let bucket = world.nats.bucket().await;
     put_key(&bucket, "demo-key", "active").await;
     bucket.put("complete", "1".into()).await.unwrap();
-    eventually("the first is taken", || async { world.take("alerts", ALERT).send().await.unwrap().status() == 202 }).await;
+    eventually("the first is taken", || async { world.take("alerts", ALERT).send().await.unwrap().status() == 202 })
+        .await;
     let (status, reason, headers, _) = problem(world.take("alerts", ALERT)).await;
     assert_eq!((status, reason.as_str()), (503, "INTAKE_FULL"));
     assert!(headers.contains_key("retry-after"));
@@ -197,6 +202,24 @@ async fn without_nats_the_sender_is_told_to_come_again_and_with_it_all_goes_on()
     put_key(&bucket, "demo-key", "disabled").await;
     eventually("the key ends", || async { world.take("alerts", ALERT).send().await.unwrap().status() == 401 }).await;
     assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_made_anew_is_followed_and_meanwhile_the_old_keys_hold() {
+    let (world, _bucket, _stream) = open().await;
+    let status = |key: &'static str| {
+        let request = world.http.post(world.url(&format!("/intake/{key}/alerts"))).body(ALERT);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    world.nats.jetstream().await.delete_key_value("integration_keys").await.unwrap();
+    let bucket = world.nats.bucket().await;
+    put_key(&bucket, "new-key", "active").await;
+    tokio::time::timeout(Duration::from_secs(3), eventually("never", || async { status("demo-key").await != 202 }))
+        .await
+        .unwrap_err();
+    bucket.put("complete", "2".into()).await.unwrap();
+    eventually("the new key is known", || async { status("new-key").await == 202 }).await;
+    assert_eq!(status("demo-key").await, 401);
 }
 
 #[tokio::test]

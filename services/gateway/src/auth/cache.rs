@@ -138,7 +138,6 @@ impl Keyring {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::{HeaderMap, HeaderValue, header};
@@ -158,7 +157,7 @@ pub(crate) mod tests {
             let fake = self.clone();
             async move {
                 let count = fake.asked.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                kit::clock::pause(Duration::from_millis(50)).await;
                 if fake.away.load(Ordering::SeqCst) {
                     return Err(Refusal::Away);
                 }

@@ -17,7 +17,10 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Credential, Refusal, cache::{GOOD_FOR, Keyring}};
+use super::{
+    Credential, Refusal,
+    cache::{GOOD_FOR, Keyring},
+};
 
 /// How long a stream goes on while nobody can say whether its credential is still good.
 const DOUBT_LIMIT: Duration = Duration::from_millis(2_500);
@@ -28,7 +31,12 @@ const DOUBT_RETRY: Duration = Duration::from_millis(250);
 pub type Cut = BoxFuture<'static, Status>;
 
 /// Watches over a stream.
-pub fn watch(keyring: Arc<Keyring>, credential: Credential, stopping: CancellationToken, permit: OwnedSemaphorePermit) -> Cut {
+pub fn watch(
+    keyring: Arc<Keyring>,
+    credential: Credential,
+    stopping: CancellationToken,
+    permit: OwnedSemaphorePermit,
+) -> Cut {
     async move {
         let _permit = permit;
         tokio::select! {
@@ -44,7 +52,7 @@ pub fn watch(keyring: Arc<Keyring>, credential: Credential, stopping: Cancellati
 async fn refused(keyring: &Keyring, credential: &Credential) -> Refusal {
     let (mut good_at, mut pause) = (Instant::now(), GOOD_FOR);
     loop {
-        tokio::time::sleep(pause).await;
+        kit::clock::pause(pause).await;
         let asked_at = Instant::now();
         match keyring.judge(credential).await {
             Ok(_) => (good_at, pause) = (asked_at, GOOD_FOR),
@@ -98,7 +106,6 @@ impl http_body::Body for GuardedBody {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::sync::atomic::Ordering;
 
     use http_body_util::BodyExt as _;

@@ -68,14 +68,15 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Denied => access::unauthenticated(),
-            Refusal::Away => access::status(Code::Unavailable, "UNAVAILABLE", "credentials cannot be checked now; try again"),
+            Refusal::Away => {
+                access::status(Code::Unavailable, "UNAVAILABLE", "credentials cannot be checked now; try again")
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
     fn of(values: &[&str]) -> Result<Credential, Refusal> {
@@ -91,7 +92,9 @@ mod tests {
         assert_eq!(of(&["Bearer itsm_a_b"]).unwrap().expose(), "itsm_a_b");
         assert_eq!(of(&["bearer x"]).unwrap().expose(), "x");
         let long = format!("Bearer {}", "a".repeat(CREDENTIAL_LIMIT + 1));
-        for bad in [&[][..], &["itsm_a"], &["Basic abc"], &["Bearer "], &["Bearer a b"], &["Bearer a", "Bearer a"], &[&long]] {
+        for bad in
+            [&[][..], &["itsm_a"], &["Basic abc"], &["Bearer "], &["Bearer a b"], &["Bearer a", "Bearer a"], &[&long]]
+        {
             assert_eq!(of(bad).unwrap_err(), Refusal::Denied, "{bad:?}");
         }
     }

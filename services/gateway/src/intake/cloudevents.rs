@@ -33,7 +33,6 @@ pub fn prepare(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use http::HeaderValue;
 
     use super::*;

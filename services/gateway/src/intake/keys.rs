@@ -29,6 +29,8 @@ pub const BUCKET: &str = "integration_keys";
 pub const COMPLETE: &str = "complete";
 /// How often a lost connection is looked for.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the watch is checked against the bucket.
+const CHECK: Duration = Duration::from_secs(1);
 /// The longest key that is looked at.
 const KEY_LIMIT: usize = 256;
 
@@ -52,7 +54,8 @@ impl Integration {
     /// Slugs become subjects, so nothing else may pass here whoever wrote it.
     fn is_usable(&self) -> bool {
         let is_slug = |text: &str| {
-            (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            (1..=40).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         self.state == "active" && is_slug(&self.tenant) && is_slug(&self.integration)
     }
@@ -72,7 +75,10 @@ impl Keys {
         let digest = if key.len() <= KEY_LIMIT { hex(&Sha256::digest(key.as_bytes())) } else { String::new() };
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let Some(map) = current.as_ref() else {
-            return Err(Problem::unavailable("INTAKE_UNAVAILABLE", "the integration keys are not loaded yet; send it again"));
+            return Err(Problem::unavailable(
+                "INTAKE_UNAVAILABLE",
+                "the integration keys are not loaded yet; send it again",
+            ));
         };
         map.get(&digest)
             .filter(|integration| integration.is_usable())
@@ -120,7 +126,6 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Watches the bucket for as long as the gateway runs.
 pub async fn watch(keys: Arc<Keys>, client: Client, readiness: Readiness) {
-    readiness.waits_for("gateway", "intake", "integration keys");
     let mut pause = Duration::from_millis(50);
     loop {
         match session(&keys, &client, &readiness).await {
@@ -130,51 +135,77 @@ pub async fn watch(keys: Arc<Keys>, client: Client, readiness: Readiness) {
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
         }
-        tokio::time::sleep(pause).await;
+        kit::clock::pause(pause).await;
     }
 }
 
-/// One watch, until the connection is lost: a watch that lives on through a reconnection is silent
-/// for ten seconds or for ever, so each connection gets a new one.
+/// One watch, until the connection is lost or the bucket has more than it tells. A watch that lives
+/// on through a reconnection is silent for ten seconds or for ever, and one whose bucket was made
+/// anew as well.
 async fn session(keys: &Keys, client: &Client, readiness: &Readiness) -> Result<(), String> {
     let connects = || client.statistics().connects.load(Ordering::Relaxed);
     let connection = connects();
     let store = jetstream::new(client.clone()).get_key_value(BUCKET).await.map_err(|e| e.to_string())?;
+    let created = store.stream.cached_info().created;
     let mut entries = store.watch_with_history(">").await.map_err(|e| e.to_string())?;
-    let (mut fresh, mut complete, mut swapped) = (Map::new(), false, false);
-    let mut look = tokio::time::interval(LOOK);
+    let mut mirror = Mirror::default();
+    let (mut look, mut check) = (tokio::time::interval(LOOK), tokio::time::interval(CHECK));
+    let mut missing = false;
     loop {
-        let entry = tokio::select! {
-            entry = entries.next() => entry,
-            _ = look.tick() => {
-                if connects() != connection {
-                    return Ok(());
+        tokio::select! {
+            entry = entries.next() => {
+                let entry = entry.ok_or("the watch ended")?.map_err(|e| e.to_string())?;
+                // What is in use follows at once: a revoked key must not wait for the mirror to be whole.
+                keys.apply(&entry);
+                if let Some(whole) = mirror.take(&entry) {
+                    tracing::info!(keys = whole.len(), "integration keys loaded");
+                    keys.replace(whole);
+                    readiness.ready("gateway", "intake");
                 }
-                continue;
             }
-        };
-        let entry = entry.ok_or("the watch ended")?.map_err(|e| e.to_string())?;
-        // What is in use follows at once: a revoked key must not wait for the mirror to be whole.
-        keys.apply(&entry);
-        if swapped {
-            continue;
+            _ = look.tick() => if connects() != connection {
+                return Ok(());
+            },
+            _ = check.tick() => {
+                let info = tokio::time::timeout(CHECK, store.stream.get_info()).await;
+                let info = info.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+                let behind = info.state.last_sequence > mirror.seen;
+                if info.created != created || (behind && missing) {
+                    return Err("the bucket has more than the watch told".to_owned());
+                }
+                missing = behind;
+            }
         }
-        apply(&mut fresh, &entry);
+    }
+}
+
+/// The bucket as one watch tells it, until it has told all.
+#[derive(Debug, Default)]
+struct Mirror {
+    fresh: Map,
+    complete: bool,
+    handed_over: bool,
+    seen: u64,
+}
+
+impl Mirror {
+    /// Takes an entry; answers the whole map once, when nothing of it is missing.
+    fn take(&mut self, entry: &Entry) -> Option<Map> {
+        self.seen = self.seen.max(entry.revision);
+        if self.handed_over {
+            return None;
+        }
+        apply(&mut self.fresh, entry);
         if entry.key == COMPLETE {
-            complete = entry.operation == Operation::Put;
+            self.complete = entry.operation == Operation::Put;
         }
-        if complete && entry.delta == 0 {
-            tracing::info!(keys = fresh.len(), "integration keys loaded");
-            keys.replace(std::mem::take(&mut fresh));
-            readiness.ready("gateway", "intake");
-            swapped = true;
-        }
+        self.handed_over = self.complete && entry.delta == 0;
+        self.handed_over.then(|| std::mem::take(&mut self.fresh))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
     fn integration(state: &str) -> Integration {

@@ -4,9 +4,9 @@
 //! whole is stored, and nothing that was acknowledged is lost.
 
 mod alertmanager;
-mod body;
 mod cloudevents;
 mod generic;
+mod gzip;
 pub mod keys;
 mod prometheus;
 pub mod publish;
@@ -23,6 +23,7 @@ use serde_json::json;
 
 use self::{keys::Integration, publish::Publisher};
 use crate::{
+    body::{self, Budget},
     request::{RequestId, trace_parent},
     rest::problem::{Problem, Violation},
 };
@@ -81,14 +82,14 @@ impl Source {
 pub struct Intake {
     keys: Arc<keys::Keys>,
     publisher: Publisher,
-    budget: body::Budget,
+    budget: Budget,
     in_flight: tokio::sync::Semaphore,
 }
 
 impl Intake {
     /// An intake over these keys and this stream.
     pub fn new(keys: Arc<keys::Keys>, publisher: Publisher) -> Self {
-        Self { keys, publisher, budget: body::Budget::default(), in_flight: tokio::sync::Semaphore::new(IN_FLIGHT_LIMIT) }
+        Self { keys, publisher, budget: Budget::default(), in_flight: tokio::sync::Semaphore::new(IN_FLIGHT_LIMIT) }
     }
 
     /// Answers one request below `/intake/`.
@@ -102,13 +103,14 @@ impl Intake {
 
     async fn answer(&self, request: Request<Body>, request_id: &RequestId) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
-        let unknown = || Problem::new(StatusCode::NOT_FOUND, "UNKNOWN_PATH", "there is no such intake; see /openapi.json");
+        let unknown =
+            || Problem::new(StatusCode::NOT_FOUND, "UNKNOWN_PATH", "there is no such intake; see /openapi.json");
         let rest = parts.uri.path().strip_prefix("/intake/").ok_or_else(unknown)?;
         let (key, path) = rest.split_once('/').ok_or_else(unknown)?;
         let source = Source::of(path).ok_or_else(unknown)?;
         if parts.method != Method::POST {
-            let mut response =
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "alerts are posted").respond(request_id.as_str());
+            let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "alerts are posted")
+                .respond(request_id.as_str());
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
@@ -123,12 +125,21 @@ impl Intake {
         taken
     }
 
-    async fn take(&self, source: Source, integration: &Integration, parts: &Parts, body: Body) -> Result<Response, Problem> {
+    async fn take(
+        &self,
+        source: Source,
+        integration: &Integration,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<Response, Problem> {
         let _turn = self.in_flight.try_acquire().map_err(|_| busy())?;
         let _room = self.budget.room(&parts.headers)?;
-        let bytes = body::read(&parts.headers, body).await?;
+        let bytes = gzip::plain(&parts.headers, body::read(body).await?)?;
         let (format, bytes) = (source.format(), source.prepare(&parts.headers, bytes)?);
-        #[expect(clippy::disallowed_methods, reason = "what the sender is told; the stream's timestamp is the one that counts")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what the sender is told; the stream's timestamp is the one that counts"
+        )]
         let received_at = chrono::Utc::now();
         let parsed = alert_formats::parse(format, &bytes, received_at).map_err(refused)?;
         if let Some(refusal) = parsed.refusal_of_all() {
@@ -142,8 +153,11 @@ impl Intake {
 
 /// The answer of every source that has none of its own.
 fn accepted(parsed: &Parsed, intake_id: &str) -> Response {
-    let rejected: Vec<_> =
-        parsed.rejected.iter().map(|r| json!({"index": r.index, "field": r.field, "reason": r.reason, "code": r.code})).collect();
+    let rejected: Vec<_> = parsed
+        .rejected
+        .iter()
+        .map(|r| json!({"index": r.index, "field": r.field, "reason": r.reason, "code": r.code}))
+        .collect();
     let answer = json!({"accepted": parsed.accepted.len(), "rejected": rejected, "intakeId": intake_id});
     let mut response = Response::new(Body::from(answer.to_string()));
     *response.status_mut() = StatusCode::ACCEPTED;

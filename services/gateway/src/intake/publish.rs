@@ -79,7 +79,10 @@ fn refused(error: &PublishError) -> Problem {
     let code = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>()).map(|e| e.error_code());
     if code.is_some_and(|code| code.0 == STREAM_FULL as u64) {
         tracing::warn!(%error, "the intake stream is full");
-        return Problem { retry_after: Some(Duration::from_secs(5)), ..Problem::unavailable("INTAKE_FULL", "the intake is full; send it again") };
+        return Problem {
+            retry_after: Some(Duration::from_secs(5)),
+            ..Problem::unavailable("INTAKE_FULL", "the intake is full; send it again")
+        };
     }
     away(&error.to_string())
 }

@@ -64,19 +64,27 @@ async fn client(channel: Channel) -> Result<Grpc<Channel>, Status> {
 }
 
 /// Calls for one answer.
-pub async fn unary(channel: Channel, path: PathAndQuery, mut request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+pub async fn unary(
+    channel: Channel,
+    path: PathAndQuery,
+    mut request: Request<Bytes>,
+) -> Result<Response<Bytes>, Status> {
     request.set_timeout(UNARY_TIMEOUT);
     let answer = async { client(channel).await?.unary(request, path, Raw).await };
-    tokio::time::timeout(UNARY_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(|_| Err(kit::access::status(tonic::Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the service took too long")))
+    tokio::time::timeout(UNARY_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        Err(kit::access::status(tonic::Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the service took too long"))
+    })
 }
 
 /// Calls for a stream of answers.
-pub async fn streaming(channel: Channel, path: PathAndQuery, request: Request<Bytes>) -> Result<Streaming<Bytes>, Status> {
+pub async fn streaming(
+    channel: Channel,
+    path: PathAndQuery,
+    request: Request<Bytes>,
+) -> Result<Streaming<Bytes>, Status> {
     let answer = async { client(channel).await?.server_streaming(request, path, Raw).await };
-    let response = tokio::time::timeout(UNARY_TIMEOUT, answer)
-        .await
-        .unwrap_or_else(|_| Err(kit::access::status(tonic::Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the service took too long")))?;
+    let response = tokio::time::timeout(UNARY_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        Err(kit::access::status(tonic::Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the service took too long"))
+    })?;
     Ok(response.into_inner())
 }

@@ -21,7 +21,6 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use tonic::Status;
@@ -36,14 +35,10 @@ use self::{
 use crate::{
     App,
     auth::{Credential, Granted, guard},
+    body,
     request::{REQUEST_ID, RequestId, TRACE_PARENT, trace_parent},
     server::Label,
 };
-
-/// The largest body of a request.
-const BODY_LIMIT: usize = 1024 * 1024;
-/// How long a caller may take to send it.
-const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Answers one REST request.
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
@@ -52,7 +47,8 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
         Found::Route(route, bound) => (route, bound),
         Found::OtherMethods(methods) => return other_methods(&methods, &request_id),
         Found::Nothing => {
-            let problem = Problem::new(StatusCode::NOT_FOUND, "UNKNOWN_PATH", "there is nothing at this path; see /openapi.json");
+            let problem =
+                Problem::new(StatusCode::NOT_FOUND, "UNKNOWN_PATH", "there is nothing at this path; see /openapi.json");
             return problem.respond(request_id.as_str());
         }
     };
@@ -77,7 +73,8 @@ async fn answer(
     // Who asks comes before what: nobody without a credential learns anything from the answers.
     let credential = Credential::of(&parts.headers).map_err(Status::from)?;
     let granted = app.keyring.judge(&credential).await.map_err(Status::from)?;
-    let body = read(body).await?;
+    let _room = app.budget.room(&parts.headers)?;
+    let body = body::read(body).await?;
     let query = parts.uri.query().unwrap_or_default();
     let message = bind(route, &Asked { bound, query, headers: &parts.headers, body: &body })?;
 
@@ -97,7 +94,12 @@ async fn answer(
     Ok(stream::respond(entries, route.rpc.output(), Form::of(&parts.headers), cut, request_id.clone()))
 }
 
-fn outgoing(message: &DynamicMessage, headers: &HeaderMap, granted: &Granted, request_id: &RequestId) -> tonic::Request<Bytes> {
+fn outgoing(
+    message: &DynamicMessage,
+    headers: &HeaderMap,
+    granted: &Granted,
+    request_id: &RequestId,
+) -> tonic::Request<Bytes> {
     let mut metadata = HeaderMap::new();
     metadata.insert(header::AUTHORIZATION, granted.authorization.clone());
     metadata.insert(REQUEST_ID, request_id.header());
@@ -125,25 +127,12 @@ fn show(route: &Route, bytes: Bytes) -> Result<Response, Problem> {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await;
-    match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            format!("the body is larger than the limit of {BODY_LIMIT} bytes"),
-        )),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "MALFORMED_BODY", "the body broke off")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", "the body took too long")),
-    }
-}
-
 fn other_methods(methods: &[Method], request_id: &RequestId) -> Response {
     let names: Vec<_> = methods.iter().map(Method::as_str).collect();
     let allow = names.join(", ");
     let detail = format!("this path takes {allow}");
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail).respond(request_id.as_str());
+    let mut response =
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail).respond(request_id.as_str());
     if let Ok(allow) = HeaderValue::from_str(&allow) {
         response.headers_mut().insert(header::ALLOW, allow);
     }

@@ -26,7 +26,7 @@ pub fn document(pool: &DescriptorPool, routes: &Table, version: &str) -> Json {
     let mut tags: Map<String, Json> = Map::new();
     for route in routes.iter() {
         let service = route.rpc.parent_service();
-        let tag = json!({"name": route.service(), "description": comments.service(&service)});
+        let tag = json!({"name": route.service(), "description": comments.service(service)});
         tags.insert(route.service().to_owned(), tag);
         let operation = operation(pool, route, &comments, &mut schemas);
         let item = paths.entry(path_key(route)).or_insert_with(|| json!({}));
@@ -34,6 +34,13 @@ pub fn document(pool: &DescriptorPool, routes: &Table, version: &str) -> Json {
             item.insert(route.method.as_str().to_lowercase(), operation);
         }
     }
+    for (path, item) in intake_paths() {
+        paths.insert(path, item);
+    }
+    tags.insert(
+        "intake".to_owned(),
+        json!({"name": "intake", "description": "Alerts come in, by an integration's key."}),
+    );
     let mut all = schemas.into_json();
     all.insert("Problem".to_owned(), problem_schema());
     json!({
@@ -189,6 +196,46 @@ fn path_key(route: &Route) -> String {
     key
 }
 
+/// The intakes, which are no RPCs: a sender posts there as it posts anywhere.
+fn intake_paths() -> Vec<(String, Json)> {
+    let done = json!({"description": "The stream has it for good.", "content": {"application/json": {"schema": {
+        "type": "object",
+        "properties": {
+            "accepted": {"type": "integer", "description": "How many alerts are usable."},
+            "rejected": {"type": "array", "items": {"type": "object", "properties": {
+                "index": {"type": "integer"}, "field": {"type": "string"},
+                "reason": {"type": "string"}, "code": {"type": "string"}
+            }}},
+            "intakeId": {"type": "string", "description": "The id of this body."}
+        }
+    }}}});
+    let nothing = json!({"description": "The stream has it for good. 400 with a text when some alerts were unusable."});
+    let sources = [
+        ("alertmanager", "Alertmanager's webhook, version 4", "202", &done),
+        ("api/v2/alerts", "What Prometheus posts to Alertmanager", "200", &nothing),
+        ("alerts", "An alert in our own JSON, a list of them, or `{\"alerts\": [..]}`", "202", &done),
+        ("cloudevents", "CloudEvents 1.0: structured, a batch, or binary", "202", &done),
+    ];
+    let item = |(path, summary, code, answer): (&str, &str, &str, &Json)| {
+        let operation = json!({
+            "operationId": format!("Intake{}", path.replace('/', "_")),
+            "tags": ["intake"],
+            "summary": summary,
+            "description": "The good alerts of a body are taken, the bad ones are named. At most 1 MiB, also inflated from \
+                gzip. Answered when it is stored; with 503 send it again after `Retry-After`.",
+            "security": [],
+            "parameters": [{
+                "name": "key", "in": "path", "required": true, "description": "The key of an integration.",
+                "schema": {"type": "string"}
+            }],
+            "requestBody": {"required": true, "content": {"application/json": {"schema": {}}}},
+            "responses": {code: answer, "default": {"$ref": "#/components/responses/Problem"}}
+        });
+        (format!("/intake/{{key}}/{path}"), json!({"post": operation}))
+    };
+    sources.into_iter().map(item).collect()
+}
+
 fn problem_schema() -> Json {
     let text = |description: &str| json!({"type": "string", "description": description});
     json!({
@@ -228,7 +275,6 @@ fn problem_schema() -> Json {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::collections::BTreeSet;
 
     use super::*;

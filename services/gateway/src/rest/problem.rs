@@ -37,7 +37,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: StatusCode,
     /// The stable reason, upper snake case.
-    pub reason: String,
+    pub reason: Box<str>,
     /// One sentence for people.
     pub detail: String,
     /// Which fields are wrong.
@@ -45,7 +45,8 @@ pub struct Problem {
     /// Which conditions do not hold.
     pub preconditions: Vec<Precondition>,
     /// What else the service said, such as the current revision.
-    pub metadata: BTreeMap<String, String>,
+    #[expect(clippy::box_collection, reason = "most answers have none, and errors travel by value")]
+    pub metadata: Box<BTreeMap<String, String>>,
     /// When to try again.
     pub retry_after: Option<Duration>,
 }
@@ -73,11 +74,11 @@ impl Problem {
     pub fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
         Self {
             status,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             detail: detail.into(),
             violations: Vec::new(),
             preconditions: Vec::new(),
-            metadata: BTreeMap::new(),
+            metadata: Box::default(),
             retry_after: None,
         }
     }
@@ -137,8 +138,8 @@ impl From<Status> for Problem {
         for detail in status.get_error_details_vec() {
             match detail {
                 ErrorDetail::ErrorInfo(info) => {
-                    problem.reason = info.reason;
-                    problem.metadata = info.metadata.into_iter().collect();
+                    problem.reason = info.reason.into();
+                    *problem.metadata = info.metadata.into_iter().collect();
                 }
                 ErrorDetail::BadRequest(request) => problem.violations.extend(
                     request
@@ -146,12 +147,13 @@ impl From<Status> for Problem {
                         .into_iter()
                         .map(|v| Violation { field: v.field, description: v.description }),
                 ),
-                ErrorDetail::PreconditionFailure(failure) => problem.preconditions.extend(
-                    failure
-                        .violations
-                        .into_iter()
-                        .map(|v| Precondition { kind: v.r#type, subject: v.subject, description: v.description }),
-                ),
+                ErrorDetail::PreconditionFailure(failure) => {
+                    problem.preconditions.extend(failure.violations.into_iter().map(|v| Precondition {
+                        kind: v.r#type,
+                        subject: v.subject,
+                        description: v.description,
+                    }))
+                }
                 ErrorDetail::RetryInfo(retry) => problem.retry_after = retry.retry_delay,
                 _ => {}
             }
@@ -214,7 +216,6 @@ fn title(status: StatusCode) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::collections::HashMap;
 
     use tonic_types::ErrorDetails;
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn a_bare_status_still_has_a_reason_and_unavailable_says_when_to_come_back() {
         let problem = Problem::from(Status::unavailable("away"));
-        assert_eq!(problem.reason, "UNAVAILABLE");
+        assert_eq!(&*problem.reason, "UNAVAILABLE");
         assert_eq!(problem.respond("r").headers()[header::RETRY_AFTER], "1");
     }
 }

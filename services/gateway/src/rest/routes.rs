@@ -252,8 +252,8 @@ fn route(rpc: &MethodDescriptor, rule: &DynamicMessage) -> Result<Option<Route>,
         return Ok(None);
     };
     let name = rpc.full_name().to_owned();
-    let (segments, verb) = parse(&template)
-        .map_err(|reason| Error::Template { rpc: name.clone(), template: template.clone(), reason })?;
+    let (segments, verb) =
+        parse(&template).map_err(|reason| Error::Template { rpc: name.clone(), template: template.clone(), reason })?;
     for segment in &segments {
         if let Segment::Variable(path) = segment {
             check_field(rpc, path)?;
@@ -314,7 +314,6 @@ fn check_field(rpc: &MethodDescriptor, path: &[String]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
     fn table() -> Table {

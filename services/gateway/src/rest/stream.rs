@@ -31,8 +31,10 @@ pub enum Form {
 impl Form {
     /// By the `Accept` header.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut kinds = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-        let is_events = |kind: &str| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream");
+        let mut kinds =
+            headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        let is_events =
+            |kind: &str| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream");
         if kinds.any(is_events) { Self::Events } else { Self::Lines }
     }
 
@@ -54,7 +56,13 @@ struct State {
 }
 
 /// The answer that carries the stream.
-pub fn respond(entries: Streaming<Bytes>, descriptor: MessageDescriptor, form: Form, cut: Cut, request_id: RequestId) -> Response {
+pub fn respond(
+    entries: Streaming<Bytes>,
+    descriptor: MessageDescriptor,
+    form: Form,
+    cut: Cut,
+    request_id: RequestId,
+) -> Response {
     let state = State { entries, descriptor, form, cut, request_id, ended: false };
     let chunks = stream::unfold(state, |mut state| async move {
         if state.ended {
@@ -72,7 +80,7 @@ pub fn respond(entries: Streaming<Bytes>, descriptor: MessageDescriptor, form: F
 }
 
 async fn next(state: &mut State) -> Option<Bytes> {
-    let keep_alive = tokio::time::sleep(KEEP_ALIVE);
+    let keep_alive = kit::clock::pause(KEEP_ALIVE);
     let error = tokio::select! {
         biased;
         status = &mut state.cut => status,
@@ -102,7 +110,11 @@ fn show(descriptor: &MessageDescriptor, bytes: &Bytes, form: Form) -> Result<Byt
         Form::Lines => format!("{json}\n"),
         Form::Events => {
             let cursor = message.get_field_by_name("cursor");
-            match cursor.as_deref().and_then(|v| v.as_str()).filter(|c| !c.is_empty() && !c.contains(['\n', '\r', '\0'])) {
+            match cursor
+                .as_deref()
+                .and_then(|v| v.as_str())
+                .filter(|c| !c.is_empty() && !c.contains(['\n', '\r', '\0']))
+            {
                 Some(cursor) => format!("id: {cursor}\ndata: {json}\n\n"),
                 None => format!("data: {json}\n\n"),
             }
@@ -122,7 +134,6 @@ fn last(status: Status, form: Form, request_id: &RequestId) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use prost::Message as _;
     use prost_reflect::DescriptorPool;
     use proto::incident::v1::{IncidentEventEntry, WatchIncidentsRequest};
@@ -135,7 +146,8 @@ mod tests {
 
     #[test]
     fn an_event_carries_its_cursor_as_id() {
-        let entry = IncidentEventEntry { cursor: "c7".into(), r#type: "opened".into(), revision: 3, ..Default::default() };
+        let entry =
+            IncidentEventEntry { cursor: "c7".into(), r#type: "opened".into(), revision: 3, ..Default::default() };
         let bytes = Bytes::from(entry.encode_to_vec());
         let descriptor = descriptor("itsm.incident.v1.IncidentEventEntry");
         let event = show(&descriptor, &bytes, Form::Events).unwrap();

@@ -53,7 +53,7 @@ impl World {
         let (readiness, tasks) = (context.readiness.clone(), context.tasks.clone());
         let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
         let running = gateway::start(settings, context).await.unwrap();
-        Self { nats, upstream, running, readiness, tasks, http: reqwest::Client::new() }
+        Self { nats, upstream, running, readiness, tasks, http: client() }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -73,11 +73,22 @@ impl World {
     }
 }
 
+/// A client that trusts the tests' own certificate and no other.
+fn client() -> reqwest::Client {
+    let certificate = reqwest::Certificate::from_pem(include_bytes!("../fixtures/tls-test-only.crt.pem")).unwrap();
+    reqwest::Client::builder().tls_certs_only([certificate]).build().unwrap()
+}
+
+/// A file of the tests.
+pub fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
 /// Waits for a condition, ten seconds at most.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        kit::clock::pause(Duration::from_millis(20)).await;
     }
 }

@@ -66,8 +66,10 @@ impl Nats {
             .connect(format!("nats://127.0.0.1:{}", self.port))
             .await
             .unwrap();
-        super::eventually("NATS is up", || async { client.flush().await.is_ok() && client.connection_state() == async_nats::connection::State::Connected })
-            .await;
+        super::eventually("NATS is up", || async {
+            client.flush().await.is_ok() && client.connection_state() == async_nats::connection::State::Connected
+        })
+        .await;
         jetstream::new(client)
     }
 

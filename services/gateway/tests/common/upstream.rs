@@ -109,7 +109,12 @@ fn get(request: GetIncidentRequest) -> Response {
     match request.id.as_str() {
         "slow" => Status::deadline_exceeded("too slow").into_http(),
         "gone" => kit::access::status(Code::NotFound, "NOT_FOUND", "there is no incident gone").into_http(),
-        id => reply(vec![Incident { id: id.to_owned(), title: "Mail".into(), state: IncidentState::New.into(), ..Default::default() }]),
+        id => reply(vec![Incident {
+            id: id.to_owned(),
+            title: "Mail".into(),
+            state: IncidentState::New.into(),
+            ..Default::default()
+        }]),
     }
 }
 
@@ -130,10 +135,12 @@ fn watch(state: Arc<State>) -> Response {
     }
     state.watching.store(true, Ordering::SeqCst);
     let open = Open(state);
-    let first = futures::stream::once(async { frame(&IncidentEventEntry { cursor: "c1".into(), r#type: "opened".into(), ..Default::default() }) });
+    let first = futures::stream::once(async {
+        frame(&IncidentEventEntry { cursor: "c1".into(), r#type: "opened".into(), ..Default::default() })
+    });
     let silence = futures::stream::once(async move {
         let _open = open;
-        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        kit::clock::pause(Duration::from_secs(3_600)).await;
         Bytes::new()
     });
     let frames = first.chain(silence).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
@@ -141,8 +148,15 @@ fn watch(state: Arc<State>) -> Response {
 }
 
 fn reply<M: Message>(messages: Vec<M>) -> Response {
-    let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"))]);
-    let frames = messages.iter().map(frame).map(Frame::data).chain([Frame::trailers(trailers)]).map(Ok::<_, Infallible>).collect::<Vec<_>>();
+    let trailers =
+        HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"))]);
+    let frames = messages
+        .iter()
+        .map(frame)
+        .map(Frame::data)
+        .chain([Frame::trailers(trailers)])
+        .map(Ok::<_, Infallible>)
+        .collect::<Vec<_>>();
     respond(Body::new(StreamBody::new(futures::stream::iter(frames))))
 }
 
