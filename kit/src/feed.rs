@@ -2,7 +2,7 @@
 //! services, and the head that `Watch` waits on. Read by position, never by a sequence: a cursor
 //! over a sequence skips rows that commit late.
 
-use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionResponse};
+use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionResponse, SnapshotEntry};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
@@ -78,6 +78,33 @@ pub async fn answer(pool: &PgPool, schema: &'static str, request: &FeedRequest) 
         first_position: extent.first,
         entries,
     })
+}
+
+/// The tenants that have records here, for a snapshot.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<SnapshotEntry>, sqlx::Error> {
+    // A loose index scan: one step a tenant, however many events there are.
+    let statement = format!(
+        "with recursive t as (
+            (select tenant_id from {schema}.feed order by tenant_id limit 1)
+            union all
+            select (select f.tenant_id from {schema}.feed f where f.tenant_id > t.tenant_id order by f.tenant_id limit 1) from t where t.tenant_id is not null)
+         select t.tenant_id, (select j.tenant from {schema}.feed f join {schema}.journal j on j.record_id = f.record_id and j.revision = f.revision
+                              where f.tenant_id = t.tenant_id limit 1) as tenant
+         from t where t.tenant_id is not null"
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SnapshotEntry {
+                tenant_id: row.try_get::<Uuid, _>("tenant_id")?.to_string(),
+                tenant: row.try_get("tenant")?,
+                ..SnapshotEntry::default()
+            })
+        })
+        .collect()
 }
 
 /// Answers `Internal.Position`.

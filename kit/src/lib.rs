@@ -37,3 +37,4 @@ pub mod testing;
 pub mod timer;
 pub mod token;
 pub mod watch;
+pub mod words;
