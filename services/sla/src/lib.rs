@@ -1,1 +1,3 @@
 //! The service level service: agreements, calendars and clocks.
+
+pub mod domain;
