@@ -9,9 +9,9 @@ use kit::{
 use proto::{
     common::v1::{Impact, Priority, Role, Urgency},
     incident::v1::{
-        AcknowledgeIncidentRequest, CloseIncidentRequest, CreateIncidentRequest, GetIncidentRequest, Incident, IncidentState,
-        ListIncidentEventsRequest, ListIncidentsRequest, ResolutionCode, ResolveIncidentRequest, UpdateIncidentRequest, WatchIncidentsRequest,
-        incident_service_client::IncidentServiceClient,
+        AcknowledgeIncidentRequest, CloseIncidentRequest, CreateIncidentRequest, GetIncidentRequest, Incident,
+        IncidentState, ListIncidentEventsRequest, ListIncidentsRequest, ResolutionCode, ResolveIncidentRequest,
+        UpdateIncidentRequest, WatchIncidentsRequest, incident_service_client::IncidentServiceClient,
     },
 };
 use tonic::{Code, transport::Channel};
@@ -66,7 +66,10 @@ async fn an_incident_lives_from_new_to_closed_and_its_history_says_so() {
     assert!(incident.number.starts_with("INC"), "{}", incident.number);
 
     let acknowledged = desk.acknowledge(&incident.number, Some(1)).await.unwrap();
-    assert_eq!((acknowledged.state(), acknowledged.acknowledged_by_id), (IncidentState::Assigned, desk.responder.id.to_string()));
+    assert_eq!(
+        (acknowledged.state(), acknowledged.acknowledged_by_id),
+        (IncidentState::Assigned, desk.responder.id.to_string())
+    );
 
     let resolve = ResolveIncidentRequest {
         id: incident.id.clone(),
@@ -74,7 +77,8 @@ async fn an_incident_lives_from_new_to_closed_and_its_history_says_so() {
         resolution_notes: "Restarted the pool.".to_owned(),
         ..Default::default()
     };
-    let resolved = desk.client.resolve_incident(desk.stage.request(&desk.responder, resolve)).await.unwrap().into_inner();
+    let resolved =
+        desk.client.resolve_incident(desk.stage.request(&desk.responder, resolve)).await.unwrap().into_inner();
     assert_eq!(resolved.state(), IncidentState::Resolved);
     let close = CloseIncidentRequest { id: incident.id.clone(), ..Default::default() };
     let closed = desk.client.close_incident(desk.stage.request(&desk.responder, close)).await.unwrap().into_inner();
@@ -90,8 +94,12 @@ async fn the_same_request_gets_the_first_answer_and_another_body_is_refused() {
     let again = desk.create("Disk full", "key-1").await.unwrap();
     assert_eq!(again, first, "the answer is the one of then, not the record of now");
     let other = desk.create("Disk almost full", "key-1").await.unwrap_err();
-    assert_eq!((other.code(), other.get_details_error_info().unwrap().reason.as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
-    let list = desk.client.list_incidents(desk.stage.request(&desk.responder, ListIncidentsRequest::default())).await.unwrap();
+    assert_eq!(
+        (other.code(), other.get_details_error_info().unwrap().reason.as_str()),
+        (Code::InvalidArgument, "REQUEST_ID_REUSED")
+    );
+    let list =
+        desk.client.list_incidents(desk.stage.request(&desk.responder, ListIncidentsRequest::default())).await.unwrap();
     assert_eq!(list.into_inner().incidents.len(), 1);
 }
 
@@ -101,11 +109,21 @@ async fn what_is_refused_leaves_no_trace_and_says_what_would_be_legal() {
     let incident = desk.create("Login fails", "").await.unwrap();
     let close = CloseIncidentRequest { id: incident.id.clone(), ..Default::default() };
     let refused = desk.client.close_incident(desk.stage.request(&desk.responder, close)).await.unwrap_err();
-    assert_eq!((refused.code(), refused.get_details_error_info().unwrap().reason.as_str()), (Code::FailedPrecondition, "INCIDENT_ILLEGAL_MOVE"));
-    assert!(refused.message().contains("legal now: acknowledge, assign, start, hold, resolve, cancel"), "{}", refused.message());
+    assert_eq!(
+        (refused.code(), refused.get_details_error_info().unwrap().reason.as_str()),
+        (Code::FailedPrecondition, "INCIDENT_ILLEGAL_MOVE")
+    );
+    assert!(
+        refused.message().contains("legal now: acknowledge, assign, start, hold, resolve, cancel"),
+        "{}",
+        refused.message()
+    );
 
     let blank = desk.create("  ", "").await.unwrap_err();
-    assert_eq!((blank.code(), blank.get_details_bad_request().unwrap().field_violations[0].field.as_str()), (Code::InvalidArgument, "incident.title"));
+    assert_eq!(
+        (blank.code(), blank.get_details_bad_request().unwrap().field_violations[0].field.as_str()),
+        (Code::InvalidArgument, "incident.title")
+    );
 
     let resolve = ResolveIncidentRequest { id: incident.id.clone(), ..Default::default() };
     let refused = desk.client.resolve_incident(desk.stage.request(&desk.responder, resolve)).await.unwrap_err();
@@ -118,7 +136,12 @@ async fn of_two_racing_updates_one_wins_and_the_other_learns_the_revision() {
     let mut desk = Desk::open().await;
     let incident = desk.create("Queue grows", "").await.unwrap();
     let update = |title: &str| UpdateIncidentRequest {
-        incident: Some(Incident { id: incident.id.clone(), revision: 1, title: title.to_owned(), ..Default::default() }),
+        incident: Some(Incident {
+            id: incident.id.clone(),
+            revision: 1,
+            title: title.to_owned(),
+            ..Default::default()
+        }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["title".to_owned()] }),
         request_id: String::new(),
     };
@@ -130,7 +153,10 @@ async fn of_two_racing_updates_one_wins_and_the_other_learns_the_revision() {
     let lost = [first, second].into_iter().filter_map(Result::err).collect::<Vec<_>>();
     assert_eq!(lost.len(), 1, "exactly one loses");
     let info = lost[0].get_details_error_info().unwrap();
-    assert_eq!((lost[0].code(), info.reason.as_str(), info.metadata["current_revision"].as_str()), (Code::Aborted, "STALE_REVISION", "2"));
+    assert_eq!(
+        (lost[0].code(), info.reason.as_str(), info.metadata["current_revision"].as_str()),
+        (Code::Aborted, "STALE_REVISION", "2")
+    );
 }
 
 #[tokio::test]
@@ -144,7 +170,11 @@ async fn a_mask_that_names_an_output_field_is_refused() {
             request_id: String::new(),
         };
         let refused = desk.client.update_incident(desk.stage.request(&desk.responder, update)).await.unwrap_err();
-        assert_eq!((refused.code(), refused.get_details_bad_request().unwrap().field_violations[0].field.as_str()), (Code::InvalidArgument, "update_mask"), "{path}");
+        assert_eq!(
+            (refused.code(), refused.get_details_bad_request().unwrap().field_violations[0].field.as_str()),
+            (Code::InvalidArgument, "update_mask"),
+            "{path}"
+        );
     }
 }
 
@@ -163,7 +193,8 @@ async fn another_tenants_incident_answers_like_an_absent_one() {
     let absent = desk.client.get_incident(desk.stage.request(&stranger, get(&absent_id))).await.unwrap_err();
     assert_eq!((foreign.code(), absent.code()), (Code::NotFound, Code::NotFound));
     assert_eq!(foreign.message().replace(&incident.id, "X"), absent.message().replace(&absent_id, "X"));
-    let list = desk.client.list_incidents(desk.stage.request(&stranger, ListIncidentsRequest::default())).await.unwrap();
+    let list =
+        desk.client.list_incidents(desk.stage.request(&stranger, ListIncidentsRequest::default())).await.unwrap();
     assert!(list.into_inner().incidents.is_empty());
 }
 
@@ -188,7 +219,8 @@ async fn pages_follow_each_other_and_a_token_belongs_to_its_filter() {
     let mut titles = Vec::new();
     let mut page = ListIncidentsRequest { page_size: 2, filter: "state = NEW".to_owned(), ..Default::default() };
     loop {
-        let response = desk.client.list_incidents(desk.stage.request(&desk.responder, page.clone())).await.unwrap().into_inner();
+        let response =
+            desk.client.list_incidents(desk.stage.request(&desk.responder, page.clone())).await.unwrap().into_inner();
         titles.extend(response.incidents.into_iter().map(|incident| incident.title));
         if response.next_page_token.is_empty() {
             break;
@@ -218,7 +250,8 @@ async fn a_watch_resumes_after_a_gap_without_loss_or_repeat() {
     desk.acknowledge(&first.id, None).await.unwrap();
     let second = desk.create("Two", "").await.unwrap();
     let resume = WatchIncidentsRequest { cursor: seen.cursor, ..Default::default() };
-    let mut events = desk.client.watch_incidents(desk.stage.request(&desk.responder, resume)).await.unwrap().into_inner();
+    let mut events =
+        desk.client.watch_incidents(desk.stage.request(&desk.responder, resume)).await.unwrap().into_inner();
     let mut got = Vec::new();
     for _ in 0..2 {
         let entry = events.message().await.unwrap().unwrap();

@@ -8,6 +8,8 @@ pub mod incident;
 pub mod priority;
 pub mod refusal;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod verbs;
 
 pub use incident::{AlertLink, Channel, Incident, NewIncident, PendingReason, ResolutionCode, ResolutionMode, What};
