@@ -33,6 +33,8 @@ pub enum Kind {
     Text,
     /// An id.
     Uuid,
+    /// Several ids, never null: `=` holds when one of them is it, `!=` when none is.
+    Uuids,
     /// A whole number.
     Integer,
     /// `true` or `false`; only `=`, `!=` and `:*`.
@@ -50,8 +52,10 @@ pub enum Kind {
 pub enum Value {
     /// For `Text`, `Enum` and `Ranked`.
     Text(String),
-    /// For `Uuid`.
+    /// For `Uuid`, and what a filter says of `Uuids`.
     Uuid(Uuid),
+    /// For `Uuids`.
+    Uuids(Vec<Uuid>),
     /// For `Integer`.
     Integer(i64),
     /// For `Boolean`.
@@ -293,6 +297,7 @@ fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<
             let not = if affirmed { "not " } else { "" };
             match kind {
                 Kind::Text => query.push(format_args!("nullif({column}, '') is {not}null")),
+                Kind::Uuids => query.push(format_args!("nullif({column}, '{{}}') is {not}null")),
                 _ => query.push(format_args!("{column} is {not}null")),
             };
         }
@@ -300,8 +305,13 @@ fn push(node: &Node, affirmed: bool, fields: &[Field], query: &mut QueryBuilder<
             // `NOT` is pushed down to here: SQL's own would make nothing of an unset column.
             let field = find(fields, name)?;
             let outcomes = if affirmed { *outcomes } else { EVERY ^ *outcomes };
-            let wanted = literal(field, outcomes, value)?;
-            push_comparison(field.column, outcomes, wanted, query);
+            match (field.kind, literal(field, outcomes, value)?) {
+                (Kind::Uuids, Value::Uuid(wanted)) => {
+                    query.push(if outcomes & EQUAL == 0 { "(not " } else { "(" });
+                    query.push_bind(wanted).push(format_args!(" = any ({}))", field.column));
+                }
+                (_, wanted) => push_comparison(field.column, outcomes, wanted, query),
+            }
         }
     }
     Ok(())
@@ -315,6 +325,7 @@ fn push_comparison(column: &'static str, outcomes: Outcomes, wanted: Value, quer
     match wanted {
         Value::Text(value) => query.push_bind(value),
         Value::Uuid(value) => query.push_bind(value),
+        Value::Uuids(value) => query.push_bind(value),
         Value::Integer(value) => query.push_bind(value),
         Value::Boolean(value) => query.push_bind(value),
         Value::Time(value) => query.push_bind(value),
@@ -334,12 +345,16 @@ fn holds(node: &Node, fields: &[Field], lookup: &dyn Fn(&str) -> Option<Value>) 
         Node::Not(inner) => Ok(!each(inner)?),
         Node::IsSet(name) => {
             let actual = lookup(find(fields, name)?.name);
-            Ok(actual.is_some_and(|value| value != Value::Text(String::new())))
+            Ok(actual.is_some_and(|value| value != Value::Text(String::new()) && value != Value::Uuids(Vec::new())))
         }
         Node::Compare(name, outcomes, value) => {
             let field = find(fields, name)?;
             let wanted = literal(field, *outcomes, value)?;
             let actual = lookup(field.name).map(|value| stored(field, value)).transpose()?;
+            let actual = actual.and_then(|actual| match (actual, &wanted) {
+                (Value::Uuids(all), Value::Uuid(one)) => all.contains(one).then_some(Value::Uuid(*one)),
+                (actual, _) => Some(actual),
+            });
             let outcome = match actual.and_then(|actual| actual.partial_cmp(&wanted)) {
                 None => UNSET,
                 Some(Ordering::Less) => LESS,
@@ -360,12 +375,12 @@ fn find<'a>(fields: &'a [Field], name: &str) -> Result<&'a Field, FilterError> {
 
 /// What the filter says, in the form the column stores.
 fn literal(field: &Field, outcomes: Outcomes, text: &str) -> Result<Value, FilterError> {
-    let unordered = matches!(field.kind, Kind::Text | Kind::Boolean | Kind::Enum(_));
+    let unordered = matches!(field.kind, Kind::Text | Kind::Uuids | Kind::Boolean | Kind::Enum(_));
     if unordered && (outcomes & LESS == 0) != (outcomes & MORE == 0) {
         return Err(FilterError::Unordered(field.name));
     }
     let read = match field.kind {
-        Kind::Uuid => Uuid::parse_str(text).ok().map(Value::Uuid),
+        Kind::Uuid | Kind::Uuids => Uuid::parse_str(text).ok().map(Value::Uuid),
         Kind::Integer => text.parse().ok().map(Value::Integer),
         Kind::Boolean => text.parse().ok().map(Value::Boolean),
         Kind::Time => DateTime::parse_from_rfc3339(text).ok().map(|at| Value::Time(at.to_utc())),
@@ -378,7 +393,7 @@ fn literal(field: &Field, outcomes: Outcomes, text: &str) -> Result<Value, Filte
 fn expected(kind: Kind) -> String {
     let names: Vec<&str> = match kind {
         Kind::Text => return "a text".to_owned(),
-        Kind::Uuid => return "an id such as 0199c0de-0000-7000-8000-000000000001".to_owned(),
+        Kind::Uuid | Kind::Uuids => return "an id such as 0199c0de-0000-7000-8000-000000000001".to_owned(),
         Kind::Integer => return "a whole number".to_owned(),
         Kind::Boolean => return "true or false".to_owned(),
         Kind::Time => return "a time such as 2026-01-31T08:00:00Z".to_owned(),
@@ -393,6 +408,7 @@ fn stored(field: &Field, value: Value) -> Result<Value, FilterError> {
     let found = match (field.kind, value) {
         (Kind::Text, value @ Value::Text(_))
         | (Kind::Uuid, value @ Value::Uuid(_))
+        | (Kind::Uuids, value @ (Value::Uuid(_) | Value::Uuids(_)))
         | (Kind::Integer, value @ Value::Integer(_))
         | (Kind::Boolean, value @ Value::Boolean(_)) => Some(value),
         (Kind::Time, Value::Time(time)) => Some(Value::Time(time.trunc_subsecs(6))),
@@ -417,9 +433,10 @@ mod tests {
         Field { name, column: name, kind }
     }
 
-    const FIELDS: [Field; 7] = [
+    const FIELDS: [Field; 8] = [
         field("title", Kind::Text),
         field("id", Kind::Uuid),
+        field("teams", Kind::Uuids),
         field("priority", Kind::Integer),
         field("restricted", Kind::Boolean),
         field("opened", Kind::Time),
@@ -440,6 +457,7 @@ mod tests {
             "opened" => Some(Value::Time(DateTime::from_timestamp(1_000, 123_456_789)?)),
             "state" => Some(Value::Text("OPEN".into())),
             "severity" => Some(Value::Text("high".into())),
+            "teams" => Some(Value::Uuids(vec![Uuid::from_u128(1), Uuid::from_u128(2)])),
             _ => None,
         }
     }
@@ -456,6 +474,12 @@ mod tests {
         assert_eq!(
             text,
             "(true and (title = $1) and (true and (state = $2) and (severity >= $3 or severity is null)) and id is null)"
+        );
+        let id = Uuid::from_u128(1);
+        let text = sql(&format!("teams = {id} AND NOT teams = {id} AND teams != {id} AND teams:*")).unwrap();
+        assert_eq!(
+            text,
+            "(true and ($1 = any (teams)) and (not $2 = any (teams)) and (not $3 = any (teams)) and nullif(teams, '{}') is not null)"
         );
     }
 
@@ -477,12 +501,21 @@ mod tests {
             "priority=1 OR priority=2 AND state=open",
             "state = closed AND priority = 1 OR state = open",
             "NOT(priority>2)AND(severity:*)",
+            "teams = 00000000-0000-0000-0000-000000000002 AND teams:*",
+            "teams != 00000000-0000-0000-0000-000000000003",
         ] {
             // AIP-160: OR first, so the last but one is false.
             assert_eq!(holds(text), text != "state = closed AND priority = 1 OR state = open", "{text}");
         }
-        for text in ["restricted = false", "id < 0199c0de-0000-7000-8000-000000000001", "state != open", "priority > 2"]
-        {
+        for text in [
+            "restricted = false",
+            "id < 0199c0de-0000-7000-8000-000000000001",
+            "state != open",
+            "priority > 2",
+            "teams != 00000000-0000-0000-0000-000000000002",
+            "NOT teams = 00000000-0000-0000-0000-000000000002",
+            "teams = 00000000-0000-0000-0000-000000000003",
+        ] {
             assert!(!holds(text), "{text}");
         }
     }
@@ -521,7 +554,7 @@ mod tests {
         fn any_text_is_answered_alike_and_never_becomes_sql(
             text in prop_oneof![
                 any::<String>(),
-                "((title|id|priority|opened|state|severity|NOT|AND|OR|[(]|[)]|=|!=|<|:[*]|'zz;'|2|open|-|\\\\|9999-12-31T23:59:60Z) ?){1,12}",
+                "((title|id|teams|priority|opened|state|severity|NOT|AND|OR|[(]|[)]|=|!=|<|:[*]|'zz;'|2|open|-|\\\\|9999-12-31T23:59:60Z) ?){1,12}",
             ],
         ) {
             let written = sql(&text);
