@@ -15,7 +15,7 @@ use axum::{
     body::{Body, Bytes},
     response::Response,
 };
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, Version, header};
 use http_body::Frame;
 use kit::access;
 use tonic::{Code, Status};
@@ -52,6 +52,9 @@ async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status>
     let path = request.uri().path().to_owned();
     let Some(service) = public_service(&path) else { return Err(unknown()) };
     let Some(mut channel) = app.peers.channel(service) else { return Err(unknown()) };
+    if request.version() < Version::HTTP_2 {
+        return Err(access::status(Code::FailedPrecondition, "HTTP2_NEEDED", "gRPC needs HTTP/2"));
+    }
     let credential = Credential::of(request.headers())?;
     let granted = app.keyring.judge(&credential).await?;
     let streams = access::method(&path).is_some_and(|method| method.server_streaming);

@@ -1,14 +1,14 @@
 //! The gateway: the one public port. It speaks REST and gRPC, takes alerts in, and keeps no record
 //! of its own.
 //!
-//! A request comes in at [`server`], which gives it an id and hands it to the part that answers:
+//! A request comes in at `server`, which gives it an id and hands it to the part that answers:
 //!
-//! - [`forward`] passes gRPC on as bytes;
-//! - [`rest`] turns HTTP and JSON into the same RPCs, by the contract's descriptors alone;
-//! - [`intake`] takes alerts and puts them into the intake stream;
-//! - [`page`] shows what is here, and answers probes.
+//! - `forward` passes gRPC on as bytes;
+//! - `rest` turns HTTP and JSON into the same RPCs, by the contract's descriptors alone;
+//! - `intake` takes alerts and puts them into the intake stream;
+//! - `page` shows what is here, and answers probes.
 //!
-//! The first two ask [`auth`] who the caller is: a credential becomes the signed inner token, which
+//! The first two ask `auth` who the caller is: a credential becomes the signed inner token, which
 //! every service checks itself. So the gateway decides nothing about records, and there is no code
 //! for any single RPC in it: one that is declared is served.
 

@@ -29,8 +29,11 @@ use crate::{
     rest::{self, problem::Problem},
 };
 
-/// How long a client may take for its handshake or its headers.
+/// How long a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for its headers, which is also how long it may keep a connection
+/// open for its next request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a silent HTTP/2 connection is asked whether it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -71,15 +74,18 @@ impl Port {
         request.extensions_mut().insert(request_id.clone());
         let kind = kind(&request);
         let grpc = kind == "grpc";
-        let answered = match self.app.requests.clone().try_acquire_owned() {
-            Ok(_turn) => AssertUnwindSafe(self.dispatch(request, grpc)).catch_unwind().await.unwrap_or_else(|_| {
+        // Under load the probes must still tell that the process lives.
+        let turn = if is_page(kind) { None } else { Some(self.app.requests.clone().try_acquire_owned()) };
+        let answered = if matches!(turn, Some(Err(_))) {
+            failed(grpc, Problem::unavailable("OVERLOADED", "too many requests at once; try again"), &request_id)
+        } else {
+            AssertUnwindSafe(self.dispatch(request, grpc)).catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!(request_id = request_id.as_str(), kind, "a request panicked");
-                failed(grpc, Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error"), &request_id)
-            }),
-            Err(_) => {
-                failed(grpc, Problem::unavailable("OVERLOADED", "too many requests at once; try again"), &request_id)
-            }
+                let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
+                failed(grpc, problem, &request_id)
+            })
         };
+        drop(turn);
         let response = self.dress(answered, &request_id);
         let label = response.extensions().get::<Label>().map_or(kind, |label| label.0);
         let code = kit::access::code_name(code_of(&response));
@@ -175,6 +181,11 @@ fn code_of(response: &Response) -> Code {
     }
 }
 
+/// Whether it is answered from what is in memory.
+fn is_page(kind: &str) -> bool {
+    matches!(kind, "/" | "/openapi.json" | "/healthz" | "/readyz" | "/metrics")
+}
+
 fn failed(grpc: bool, problem: Problem, request_id: &RequestId) -> Response {
     if grpc {
         let code = if problem.status == StatusCode::SERVICE_UNAVAILABLE { Code::Unavailable } else { Code::Internal };
@@ -233,7 +244,7 @@ impl Acceptor {
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).max_buf_size(64 * 1024);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
         builder
             .http2()
             .timer(TokioTimer::new())

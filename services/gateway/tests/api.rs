@@ -152,6 +152,33 @@ async fn bodies_are_bounded() {
 }
 
 #[tokio::test]
+async fn grpc_over_http_1_is_told_what_it_needs() {
+    let world = World::new().await;
+    let path = world.url("/itsm.incident.v1.IncidentService/GetIncident");
+    let request = world.http.post(path).header("content-type", "application/grpc").bearer_auth("itsm_good");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "9");
+    assert!(world.upstream.calls("/GetIncident").is_empty());
+}
+
+#[tokio::test]
+async fn under_load_requests_are_shed_and_probes_are_answered() {
+    let world = World::with(gateway::Settings { requests: 1, ..Default::default() }).await;
+    world.upstream.hold();
+    let held = tokio::spawn(world.get("/v1/incidents/INC7").send());
+    eventually("one is under way", || async { !world.upstream.calls("/GetIncident").is_empty() }).await;
+    let shed = world.get("/v1/incidents/INC8").send().await.unwrap();
+    assert_eq!(shed.status(), 503);
+    assert!(shed.headers().contains_key("retry-after"));
+    let status = grpc(&world).await.get_incident(by("itsm_good", GetIncidentRequest::default())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(world.http.get(world.url("/healthz")).send().await.unwrap().status(), 200);
+    world.upstream.release();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    assert_eq!(world.get("/v1/incidents/INC8").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_grpc_request_that_is_too_large_is_the_callers_fault() {
     let world = World::new().await;
     let request = by("itsm_good", GetIncidentRequest { id: "x".repeat(5 * 1024 * 1024) });
@@ -183,7 +210,8 @@ async fn a_watch_comes_as_lines_or_events_and_ends_with_its_credential() {
 
     let revoked = Instant::now();
     world.upstream.revoke();
-    let last: Json = serde_json::from_slice(&lines.chunk().await.unwrap().unwrap()).unwrap();
+    let last = tokio::time::timeout(Duration::from_secs(10), lines.chunk()).await.expect("cut in time");
+    let last: Json = serde_json::from_slice(&last.unwrap().unwrap()).unwrap();
     assert_eq!(last["error"]["reason"], "UNAUTHENTICATED");
     assert!(lines.chunk().await.unwrap().is_none());
     assert!(events.chunk().await.unwrap().unwrap().starts_with(b"event: error\ndata: {"));

@@ -69,6 +69,15 @@ async fn an_accepted_body_is_in_the_stream_unchanged() {
 }
 
 #[tokio::test]
+async fn many_at_once_are_each_acknowledged_and_each_stored() {
+    let (world, _bucket, stream) = open().await;
+    let posts = (0..300).map(|n| world.take("alerts", format!(r#"{{"title":"Disk {n}"}}"#)).send());
+    let answers = futures::future::join_all(posts).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status() == 202));
+    assert_eq!(stored(&stream).await, 300);
+}
+
+#[tokio::test]
 async fn every_source_has_its_path_and_its_answer() {
     let (world, _bucket, stream) = open().await;
     let webhook = json!({
@@ -191,6 +200,9 @@ async fn without_nats_the_sender_is_told_to_come_again_and_with_it_all_goes_on()
     let (status, reason, headers, _) = problem(world.take("alerts", ALERT)).await;
     assert_eq!((status, reason.as_str()), (503, "INTAKE_UNAVAILABLE"));
     assert!(headers.contains_key("retry-after"));
+    let again = std::time::Instant::now();
+    assert_eq!(problem(world.take("alerts", ALERT)).await.0, 503);
+    assert!(again.elapsed() < Duration::from_secs(1), "nothing is queued for later: {:?}", again.elapsed());
     // The keys are kept meanwhile, so that an unknown one is still known to be unknown.
     let unknown = world.http.post(world.url("/intake/nobody/alerts")).body(ALERT).send().await.unwrap();
     assert_eq!(unknown.status(), 401);
@@ -218,7 +230,9 @@ async fn a_bucket_that_is_made_anew_is_followed_and_meanwhile_the_old_keys_hold(
         .await
         .unwrap_err();
     bucket.put("complete", "2".into()).await.unwrap();
+    let written = std::time::Instant::now();
     eventually("the new key is known", || async { status("new-key").await == 202 }).await;
+    assert!(written.elapsed() < Duration::from_secs(4), "{:?}", written.elapsed());
     assert_eq!(status("demo-key").await, 401);
 }
 

@@ -39,6 +39,7 @@ struct State {
     calls: Mutex<Vec<Call>>,
     revoked: AtomicBool,
     watching: AtomicBool,
+    held: tokio::sync::watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +73,16 @@ impl Upstream {
         self.state.watching.load(Ordering::SeqCst)
     }
 
+    /// From now on reads wait.
+    pub fn hold(&self) {
+        self.state.held.send_replace(true);
+    }
+
+    /// They wait no longer.
+    pub fn release(&self) {
+        self.state.held.send_replace(false);
+    }
+
     /// The calls of one RPC.
     pub fn calls(&self, method: &str) -> Vec<Call> {
         let calls = self.state.calls.lock().unwrap();
@@ -90,7 +101,10 @@ async fn answer(state: Arc<State>, request: Request<Body>) -> Response {
     match path.rsplit('/').next().unwrap() {
         "Authenticate" => authenticate(&state, &message),
         "Position" => reply(vec![PositionResponse::default()]),
-        "GetIncident" => get(GetIncidentRequest::decode(message).unwrap()),
+        "GetIncident" => {
+            state.held.subscribe().wait_for(|held| !held).await.unwrap();
+            get(GetIncidentRequest::decode(message).unwrap())
+        }
         "ResolveIncident" => refuse(ResolveIncidentRequest::decode(message).unwrap()),
         "WatchIncidents" => watch(state),
         _ => Status::unimplemented("not here").into_http(),
