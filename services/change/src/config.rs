@@ -1,0 +1,18 @@
+//! The settings of the change service: none yet, but a section that a file may name.
+
+use serde::{Deserialize, Serialize};
+
+/// How changes behave.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {}
+
+impl Settings {
+    /// Checks what the fields must hold together.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
