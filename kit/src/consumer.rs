@@ -336,9 +336,8 @@ impl Follow<'_> {
                 self.catch_up().await?;
             }
             if renewed.elapsed() >= RENEWAL {
-                if !self.lease.renew(&this.database.workers).await? {
-                    return Err(Lost(self.lease.name.clone()).into());
-                }
+                self.renew().await?;
+                self.replay().await?;
                 renewed = Instant::now();
             }
             let patience = if behind {
@@ -476,10 +475,58 @@ impl Follow<'_> {
             if !batch.is_empty() {
                 self.apply(batch, true).await?;
             }
-            if !self.lease.renew(&this.database.workers).await? {
+            self.renew().await?;
+        }
+    }
+
+    async fn renew(&self) -> Result<(), BoxError> {
+        if self.lease.renew(&self.consumer.database.workers).await? {
+            return Ok(());
+        }
+        Err("somebody asked to fill the read model again".into())
+    }
+
+    /// Applies what a person asked to apply again, in order; what fails is set aside once more, and
+    /// with it what stands behind it.
+    async fn replay(&self) -> Result<(), BoxError> {
+        let this = self.consumer;
+        let mut refused = Vec::new();
+        for (entry, at) in dead_letter::asked(&this.database.workers, this.service, this.source).await? {
+            let event = Delivered::read(this.source, entry)?;
+            if refused.contains(&event.record_id) {
+                continue;
+            }
+            let mut tx = this.database.begin_worker([event.tenant.id]).await?;
+            if !self.lease.hold(&mut tx).await? {
                 return Err(Lost(self.lease.name.clone()).into());
             }
+            let applied = async {
+                guard(this.follower.prepare(&event)).await?;
+                guard(this.follower.apply(&mut tx, &event)).await
+            };
+            match applied.await {
+                Ok(()) => {
+                    dead_letter::remove(&mut tx, this.service, this.source, at).await?;
+                    tx.commit().await?;
+                    this.follower.applied();
+                    tracing::info!(service = this.service, source = this.source, position = at, "event applied again");
+                }
+                Err(Failure::Away(error)) => return Err(error),
+                Err(Failure::Event(error)) => {
+                    drop(tx);
+                    refused.push(event.record_id);
+                    dead_letter::refuse(
+                        &this.database.workers,
+                        this.service,
+                        this.source,
+                        event.record_id,
+                        &chain(error.as_ref()),
+                    )
+                    .await?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// Applies a batch in one transaction; taken apart, one transaction an event, when it fails.

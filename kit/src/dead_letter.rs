@@ -94,6 +94,63 @@ pub async fn list(tx: &mut Transaction, schema: &'static str, limit: i64) -> Res
         .collect()
 }
 
+/// Asks to apply what is set aside again: all of a source, or of one record of it. Returns how many.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn ask(
+    tx: &mut Transaction,
+    schema: &'static str,
+    source: &str,
+    record: Option<Uuid>,
+) -> Result<u64, sqlx::Error> {
+    let statement = format!(
+        "update {schema}.dead_letter set replay = true where source = $1 and ($2::uuid is null or record_id = $2)"
+    );
+    Ok(sqlx::query(AssertSqlSafe(statement)).bind(source).bind(record).execute(tx.connection()).await?.rows_affected())
+}
+
+/// What a person asked to apply again, in order, with its position.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn asked(
+    pool: &sqlx::PgPool,
+    schema: &'static str,
+    source: &str,
+) -> Result<Vec<(FeedEntry, i64)>, sqlx::Error> {
+    let statement = format!(
+        "select j.position, j.tenant_id, j.tenant, j.record_id, j.revision, j.event_id, j.type, j.body, j.event_at as at, j.trace_parent,
+                null::text as request_id
+         from {schema}.dead_letter j where j.source = $1 and j.replay order by j.position limit 100"
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement)).bind(source).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            let position = row.try_get("position")?;
+            Ok((journal::read(row, position)?, position))
+        })
+        .collect()
+}
+
+/// Says that a record's events cannot be applied after all.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn refuse(
+    pool: &sqlx::PgPool,
+    schema: &'static str,
+    source: &str,
+    record: Uuid,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    let statement =
+        format!("update {schema}.dead_letter set replay = false, reason = $3 where source = $1 and record_id = $2");
+    let reason: String = reason.chars().take(2_000).collect();
+    sqlx::query(AssertSqlSafe(statement)).bind(source).bind(record).bind(reason).execute(pool).await?;
+    Ok(())
+}
+
 /// Takes one out, in the transaction that applies it.
 ///
 /// # Errors

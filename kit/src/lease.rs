@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
-use crate::{clock, db::Transaction};
+use crate::{clock, db::Transaction, problem::BoxError};
 
 /// How often an idle holder renews.
 pub const RENEWAL: Duration = Duration::from_secs(1);
@@ -123,22 +123,23 @@ impl Lease {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Renews an idle holder's lease; without waiting for the disk, since nothing hangs on it.
+    /// Renews an idle holder's lease; without waiting for the disk, since nothing hangs on it. Says
+    /// whether the read model still counts as filled: `itsm read-model rebuild` unsets it.
     ///
     /// # Errors
-    /// Fails when the database is away.
-    pub async fn renew(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+    /// [`Lost`] when another holds it, or the database is away.
+    pub async fn renew(&self, pool: &PgPool) -> Result<bool, BoxError> {
         let statement = format!(
-            "with s as materialized (select set_config('synchronous_commit', 'off', true)) {} and exists (select from s)",
+            "with s as materialized (select set_config('synchronous_commit', 'off', true)) {} and exists (select from s) returning bootstrapped",
             self.renewal()
         );
-        let done = sqlx::query(AssertSqlSafe(statement))
+        let renewed = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.name)
             .bind(&self.holder)
             .bind(self.epoch)
-            .execute(pool)
+            .fetch_optional(pool)
             .await?;
-        Ok(done.rows_affected() == 1)
+        renewed.ok_or_else(|| Lost(self.name.clone()).into())
     }
 
     fn renewal(&self) -> String {

@@ -158,6 +158,22 @@ async fn an_event_that_cannot_be_applied_is_set_aside_and_others_go_on() {
         .await
         .unwrap();
     assert_eq!(tries, 6, "five tries, then given up");
+
+    // A person mends it and asks to apply it again: both are applied, in order.
+    sqlx::query("update incident.dead_letter set body = $1 where position = 1")
+        .bind(raised(bad))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    sqlx::query("update incident.dead_letter set replay = true").execute(&mut admin).await.unwrap();
+    eventually_states(&stage, &[("NEW", 1), ("RESOLVED", 1)]).await;
+    eventually("no dead letter is left", || async {
+        let mut admin = stage.admin().await;
+        let left: i64 =
+            sqlx::query_scalar("select count(*) from incident.dead_letter").fetch_one(&mut admin).await.unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

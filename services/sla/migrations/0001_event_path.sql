@@ -107,6 +107,7 @@ create table sla.dead_letter (
     trace_parent text not null,
     reason text not null,
     at timestamptz not null,
+    replay boolean not null default false,
     primary key (source, position)
 );
 create index dead_letter_record on sla.dead_letter (source, record_id);
@@ -124,6 +125,7 @@ comment on column sla.dead_letter.event_at is 'When it happened.';
 comment on column sla.dead_letter.trace_parent is 'W3C trace context.';
 comment on column sla.dead_letter.reason is 'Why it was set aside.';
 comment on column sla.dead_letter.at is 'When it was set aside, by the database''s clock.';
+comment on column sla.dead_letter.replay is 'Whether a person asked to apply it again; the consumer does so, in order.';
 
 create table sla.request (
     tenant_id uuid not null,
@@ -178,9 +180,10 @@ comment on column sla.number.next is 'The first number not yet reserved.';
 
 -- Partitions: the journal's month before, this one and three more; the feed's first three million.
 -- The provisioner goes on from there.
+set local timezone to 'UTC';
 do $$
 declare
-    month timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
+    month timestamptz := date_trunc('month', now());
     low uuid;
     high uuid;
 begin
@@ -188,7 +191,7 @@ begin
         low := lpad(to_hex((extract(epoch from month + make_interval(months => step)) * 1000)::bigint), 12, '0') || repeat('0', 20);
         high := lpad(to_hex((extract(epoch from month + make_interval(months => step + 1)) * 1000)::bigint), 12, '0') || repeat('0', 20);
         execute format('create table sla.journal_%s partition of sla.journal for values from (%L) to (%L)',
-            to_char((month + make_interval(months => step)) at time zone 'utc', 'YYYY_MM'), low, high);
+            to_char(month + make_interval(months => step), 'YYYY_MM'), low, high);
     end loop;
     for step in 0..2 loop
         execute format('create table sla.feed_%s partition of sla.feed for values from (%s) to (%s)',
@@ -222,7 +225,7 @@ grant select on sla.feed to sla;
 grant select, insert on sla.feed to sla_worker;
 grant select, insert, update on sla.lease to sla_worker;
 grant select, insert, update on sla.attempt to sla_worker;
-grant select, insert, delete on sla.dead_letter to sla_worker;
+grant select, insert, update, delete on sla.dead_letter to sla_worker;
 grant select, insert on sla.request to sla;
 grant select, insert, update, delete on sla.timer to sla, sla_worker;
 grant select, insert, update on sla.number to sla, sla_worker;
