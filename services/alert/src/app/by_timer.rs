@@ -1,0 +1,45 @@
+//! What is done when a timer is due: an alert that was not said again is cleared.
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use kit::{
+    consumer::Failure,
+    db::Transaction,
+    journal::Cause,
+    timer::{Due, Timer},
+};
+
+use super::App;
+use crate::store::{self, alerts::EXPIRE};
+
+impl App {
+    async fn expire(&self, tx: &mut Transaction, timer: &Timer, now: DateTime<Utc>) -> Result<(), Failure> {
+        let Some(alert) = store::alerts::find_for_update(tx, timer.record_id.into()).await? else { return Ok(()) };
+        let decision = alert.expire(now);
+        if !decision.is_unchanged() {
+            let cause = Cause::timer("alert", EXPIRE, timer.tenant.clone(), decision.record().updated_at);
+            store::alerts::commit(tx, decision, &cause).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Due for App {
+    fn fire<'a>(
+        &'a self,
+        tx: &'a mut Transaction,
+        timer: &'a Timer,
+        now: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match timer.kind.as_str() {
+                EXPIRE => self.expire(tx, timer, now).await,
+                other => Err(Failure::Event(format!("no such timer: {other}").into())),
+            }
+        })
+    }
+
+    fn fired(&self) {
+        self.committed();
+    }
+}
