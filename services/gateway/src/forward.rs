@@ -3,6 +3,7 @@
 //! the inner token. Services named `Internal` are never reached from here.
 
 use std::{
+    error::Error as StdError,
     pin::Pin,
     sync::{
         Arc,
@@ -95,13 +96,29 @@ fn unknown() -> Status {
     access::status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such RPC")
 }
 
-/// Why a call did not go through: the caller's own fault where its request was too large, else the
-/// service is away.
-fn refused(error: &dyn std::fmt::Debug, exceeded: &AtomicBool) -> Status {
+/// What a caller is told when a service took longer than the caller, or the gateway, waits.
+pub fn late() -> Status {
+    access::status(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the service took too long; it may have done it all the same",
+    )
+}
+
+/// Why a call did not go through: the caller's own fault where its request was too large, or the
+/// service is late, or away.
+fn refused(error: &(dyn StdError + 'static), exceeded: &AtomicBool) -> Status {
     if exceeded.load(Ordering::Relaxed) {
         return access::status(Code::ResourceExhausted, "REQUEST_TOO_LARGE", "a request may have at most 4 MiB");
     }
-    away(error)
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return late();
+        }
+        cause = error.source();
+    }
+    away(&error)
 }
 
 /// A request's body up to the limit. It notes that the limit was met, because the error that says

@@ -162,6 +162,26 @@ async fn grpc_over_http_1_is_told_what_it_needs() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_late_is_told_from_one_that_is_away() {
+    let world = World::new().await;
+    world.upstream.hold();
+    let rest = tokio::spawn(world.get("/v1/incidents/INC7").send());
+    let mut raw = world.http.post(world.url("/itsm.incident.v1.IncidentService/GetIncident"));
+    raw = raw.version(http::Version::HTTP_2).bearer_auth("itsm_good").body(vec![0, 0, 0, 0, 0]);
+    let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "200m")];
+    let grpc_only = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let mut request = raw.build().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    let answer = grpc_only.execute(request).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4");
+    let answer = rest.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 504);
+    assert_eq!(answer.json::<Json>().await.unwrap()["reason"], "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
 async fn under_load_requests_are_shed_and_probes_are_answered() {
     let world = World::with(gateway::Settings { requests: 1, ..Default::default() }).await;
     world.upstream.hold();
