@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 use prost_reflect::{DescriptorPool, Kind};
 
 fn contract() -> BTreeSet<String> {
-    let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).expect("our own descriptors");
+    let pool = DescriptorPool::decode(itsm_proto::DESCRIPTOR_SET).expect("our own descriptors");
     let ours = |name: &str| name.starts_with("itsm.");
     let mut lines = BTreeSet::new();
     for message in pool.all_messages().filter(|message| ours(message.full_name())) {
