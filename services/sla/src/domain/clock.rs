@@ -294,14 +294,20 @@ impl Clock {
         last.filter(|_| self.state == ClockState::Met).and_then(|end| schedule.add(end, rest).ok())
     }
 
+    /// The instant that it waits for, of a kind; none when that was told, or it does not count.
+    #[must_use]
+    pub fn waits_for(&self, kind: TimerKind) -> Option<DateTime<Utc>> {
+        let (due, told) = match kind {
+            TimerKind::AtRisk => (self.at_risk_due_at(), self.at_risk_at),
+            TimerKind::Due => (self.due_at(), self.breached_at),
+        };
+        due.filter(|_| self.state == ClockState::Running && told.is_none())
+    }
+
     /// What it waits for next.
     #[must_use]
     pub fn next_due(&self) -> Option<(TimerKind, DateTime<Utc>)> {
-        if self.state != ClockState::Running {
-            return None;
-        }
-        let at_risk = self.at_risk_due_at().filter(|_| self.at_risk_at.is_none()).map(|at| (TimerKind::AtRisk, at));
-        at_risk.or_else(|| self.due_at().filter(|_| self.breached_at.is_none()).map(|at| (TimerKind::Due, at)))
+        TimerKind::ALL.iter().find_map(|kind| self.waits_for(*kind).map(|at| (*kind, at)))
     }
 
     /// Tells what is due by now, one thing at a time, stamped with the instant it was due.

@@ -1,0 +1,217 @@
+//! Clocks: found, listed, and committed with their events and timers.
+
+use chrono::{DateTime, Utc};
+use kit::{
+    db::Transaction,
+    filter::{Field, Kind},
+    id::{IncidentId, Tenant},
+    journal::{self, Cause, Entry},
+    problem::Problem,
+    timer,
+};
+use sqlx::{Postgres, QueryBuilder, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Page, SCHEMA,
+    row::{self, SegmentColumn, TermColumn, TermsColumn},
+};
+use crate::{
+    domain::{Clock, ClockDecision, ClockId, ClockState, Metric, Priority, Terms, clock::TimerKind},
+    events::publish,
+};
+
+/// What people filter by.
+pub const FIELDS: &[Field] = &[
+    Field { name: "state", column: "state", kind: Kind::Text },
+    Field { name: "metric", column: "metric", kind: Kind::Text },
+    Field { name: "incident_id", column: "incident_id", kind: Kind::Uuid },
+    Field { name: "breached", column: "(breached_at is not null)", kind: Kind::Boolean },
+    Field { name: "service_id", column: "service_id", kind: Kind::Uuid },
+    Field { name: "agreement_id", column: "agreement_id", kind: Kind::Uuid },
+    Field { name: "priority", column: "priority", kind: Kind::Integer },
+];
+
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    revision: i64,
+    incident_id: Uuid,
+    incident_number: String,
+    agreement_id: Uuid,
+    agreement_revision: i64,
+    metric: String,
+    state: String,
+    priority: i16,
+    terms: Json<TermsColumn>,
+    service_id: Option<Uuid>,
+    assigned_team_id: Option<Uuid>,
+    segments: Json<Vec<SegmentColumn>>,
+    at_risk_at: Option<DateTime<Utc>>,
+    breached_at: Option<DateTime<Utc>>,
+    provisional: bool,
+    stopped_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Clock {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let wrong = row::wrong("clocks", row.id);
+        let TermsColumn { name, terms } = row.terms.0;
+        let terms = terms.into_iter().map(TermColumn::read).collect::<Option<Vec<_>>>();
+        let segments = row.segments.iter().map(SegmentColumn::read).collect::<Option<Vec<_>>>();
+        Ok(Self {
+            metric: Metric::of(&row.metric).ok_or_else(|| wrong("metric"))?,
+            state: ClockState::of(&row.state).ok_or_else(|| wrong("state"))?,
+            priority: Priority::of_level(row.priority).ok_or_else(|| wrong("priority"))?,
+            segments: segments.ok_or_else(|| wrong("segments"))?,
+            terms: Terms {
+                agreement_id: row.agreement_id.into(),
+                agreement_revision: row.agreement_revision,
+                agreement_name: name,
+                terms: terms.ok_or_else(|| wrong("terms"))?,
+            },
+            id: row.id.into(),
+            revision: row.revision,
+            incident_id: row.incident_id.into(),
+            incident_number: row.incident_number,
+            service_id: row.service_id.map(Into::into),
+            team_id: row.assigned_team_id.map(Into::into),
+            at_risk_at: row.at_risk_at,
+            breached_at: row.breached_at,
+            provisional: row.provisional,
+            stopped_at: row.stopped_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// Finds a clock.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find(tx: &mut Transaction, id: ClockId) -> Result<Option<Clock>, sqlx::Error> {
+    let rows = select(tx, Some(id.0), None).await?;
+    Ok(rows.into_iter().next())
+}
+
+/// Finds a clock and locks it until the commit.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find_for_update(tx: &mut Transaction, id: ClockId) -> Result<Option<Clock>, sqlx::Error> {
+    sqlx::query!("select id from sla.clocks where id = $1 for update", id.0).fetch_optional(tx.connection()).await?;
+    find(tx, id).await
+}
+
+/// The clocks of an incident, in order of id, locked until the commit.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn of_incident_for_update(tx: &mut Transaction, incident: IncidentId) -> Result<Vec<Clock>, sqlx::Error> {
+    sqlx::query!("select id from sla.clocks where incident_id = $1 order by id for update", incident.0)
+        .fetch_all(tx.connection())
+        .await?;
+    select(tx, None, Some(incident.0)).await
+}
+
+async fn select(tx: &mut Transaction, id: Option<Uuid>, incident: Option<Uuid>) -> Result<Vec<Clock>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, revision, incident_id, incident_number, agreement_id, agreement_revision, metric, state, priority,
+                  terms as "terms: Json<TermsColumn>", service_id, assigned_team_id,
+                  segments as "segments: Json<Vec<SegmentColumn>>", at_risk_at, breached_at, provisional, stopped_at,
+                  created_at, updated_at
+           from sla.clocks where id = $1 or incident_id = $2 order by id"#,
+        id,
+        incident
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Clock::try_from).collect()
+}
+
+/// A page of clocks, newest first.
+///
+/// # Errors
+/// An invalid filter, or the database is away.
+pub async fn list(tx: &mut Transaction, page: &Page) -> Result<Vec<Clock>, Problem> {
+    let mut query = QueryBuilder::<Postgres>::new("select * from sla.clocks where true");
+    if let Some(after) = page.after {
+        query.push(" and id < ").push_bind(after);
+    }
+    if let Some(filter) = &page.filter {
+        query.push(" and ");
+        filter.push_sql(FIELDS, &mut query).map_err(|error| Problem::invalid("filter", error.to_string()))?;
+    }
+    query.push(" order by id desc limit ").push_bind(page.limit);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(tx.connection()).await?;
+    Ok(rows.into_iter().map(Clock::try_from).collect::<Result<_, _>>()?)
+}
+
+/// Saves a decision: the row, its events and their outbox rows, the timers.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn commit(tx: &mut Transaction, decision: ClockDecision, cause: &Cause) -> Result<Clock, sqlx::Error> {
+    let (clock, steps) = decision.open();
+    if !steps.is_empty() {
+        save(tx, &clock, cause).await?;
+        set_timers(tx, &cause.tenant, &clock).await?;
+    }
+    let entries: Vec<Entry> = steps.iter().map(|step| publish::clock(&step.record, &step.what, &cause.actor)).collect();
+    journal::append(tx, SCHEMA, cause, (clock.id.0, clock.revision), &entries).await?;
+    Ok(clock)
+}
+
+async fn set_timers(tx: &mut Transaction, tenant: &Tenant, clock: &Clock) -> Result<(), sqlx::Error> {
+    for kind in TimerKind::ALL {
+        timer::set(tx, SCHEMA, tenant, clock.id.0, kind.name(), clock.waits_for(*kind)).await?;
+    }
+    Ok(())
+}
+
+async fn save(tx: &mut Transaction, clock: &Clock, cause: &Cause) -> Result<(), sqlx::Error> {
+    let terms = TermsColumn {
+        name: clock.terms.agreement_name.clone(),
+        terms: clock.terms.terms.iter().map(Into::into).collect(),
+    };
+    let segments: Vec<SegmentColumn> = clock.segments.iter().map(Into::into).collect();
+    sqlx::query!(
+        "insert into sla.clocks as c (id, tenant_id, revision, incident_id, incident_number, agreement_id,
+            agreement_revision, metric, state, priority, terms, service_id, assigned_team_id, segments, at_risk_at,
+            breached_at, provisional, stopped_at, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+         on conflict (id) do update set revision = $3, state = $9, priority = $10, service_id = $12,
+            assigned_team_id = $13, segments = $14, at_risk_at = $15, breached_at = $16, provisional = $17,
+            stopped_at = $18, updated_at = $20
+         where c.revision < $3",
+        clock.id.0,
+        cause.tenant.id.0,
+        clock.revision,
+        clock.incident_id.0,
+        clock.incident_number,
+        clock.terms.agreement_id.0,
+        clock.terms.agreement_revision,
+        clock.metric.name(),
+        clock.state.name(),
+        clock.priority.level(),
+        Json(terms) as _,
+        clock.service_id.map(|id| id.0),
+        clock.team_id.map(|id| id.0),
+        Json(segments) as _,
+        clock.at_risk_at,
+        clock.breached_at,
+        clock.provisional,
+        clock.stopped_at,
+        clock.created_at,
+        clock.updated_at,
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What this service keeps of others: written only where the owner's revision is newer. And how
+//! far it has followed them.
+
+use kit::{
+    db::Transaction,
+    id::{IncidentId, ServiceId, TeamId, TenantId},
+};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::Incident;
+
+/// A service of the catalog that an agreement may be for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The service.
+    pub id: ServiceId,
+    /// The catalog's revision.
+    pub revision: i64,
+    /// The short name.
+    pub name: String,
+    /// Whether it is out of use.
+    pub retired: bool,
+}
+
+/// Keeps a service.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn keep_service(tx: &mut Transaction, tenant: TenantId, service: &Service) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into sla.catalog_services as s (tenant_id, id, revision, name, retired) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, id) do update set revision = $3, name = $4, retired = $5 where s.revision < $3",
+        tenant.0,
+        service.id.0,
+        service.revision,
+        service.name,
+        service.retired
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Finds a service.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find_service(
+    tx: &mut Transaction,
+    tenant: TenantId,
+    id: ServiceId,
+) -> Result<Option<Service>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select revision, name, retired from sla.catalog_services where tenant_id = $1 and id = $2",
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(row.map(|row| Service { id, revision: row.revision, name: row.name, retired: row.retired }))
+}
+
+/// Keeps an incident.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into sla.incident_incidents as i (tenant_id, id, revision, number, state, acknowledged, priority, service_id,
+            assigned_team_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         on conflict (tenant_id, id) do update set revision = $3, number = $4, state = $5, acknowledged = $6, priority = $7,
+            service_id = $8, assigned_team_id = $9
+         where i.revision < $3",
+        tenant.0,
+        incident.id.0,
+        incident.revision,
+        incident.number,
+        incident.state.name(),
+        incident.acknowledged,
+        incident.priority.level(),
+        incident.service_id.map(|id| id.0),
+        incident.team_id.map(|id| id.0)
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// The team that has an incident.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn team_of_incident(
+    tx: &mut Transaction,
+    tenant: TenantId,
+    incident: IncidentId,
+) -> Result<Option<TeamId>, sqlx::Error> {
+    let team = sqlx::query_scalar!(
+        "select assigned_team_id from sla.incident_incidents where tenant_id = $1 and id = $2",
+        tenant.0,
+        incident.0
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(team.flatten().map(Into::into))
+}
+
+/// How far the incidents of a feed's incarnation were followed; none before the first time.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn followed_incidents(workers: &PgPool, incarnation: Uuid) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select position from sla.lease where name = 'consumer:incident' and incarnation = $1",
+        incarnation
+    )
+    .fetch_optional(workers)
+    .await
+}
