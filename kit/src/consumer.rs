@@ -322,7 +322,12 @@ impl Follow<'_> {
         let mut renewed = Instant::now();
         self.catch_up().await?;
         loop {
+            let before = self.position;
             self.apply_pending().await?;
+            if self.position != before {
+                // Behind, but coming along: no reason to ask the owner.
+                self.gap_since = None;
+            }
             metrics::get().consumer_lag(
                 this.service,
                 this.source,

@@ -233,11 +233,25 @@ impl Relay {
         let mut next = acknowledged + 1;
         let mut saved = acknowledged;
         let mut waiting = FuturesOrdered::new();
+        let mut gather = tokio::time::interval(GATHER);
+        gather.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             metrics::get().relay_lag(self.service, u64::try_from(*self.head.borrow() - acknowledged).unwrap_or(0));
             let room = waiting.len() < UNACKNOWLEDGED_AT_MOST && self.bus.connection_state() == State::Connected;
             tokio::select! {
                 biased;
+                _ = gather.tick() => {
+                    if *self.head.borrow() >= next && batches.is_empty() && room {
+                        for entry in feed::page(&self.database.workers, self.service, next - 1, 200).await? {
+                            next = entry.position + 1;
+                            waiting.push_back(self.publish(&stream, lease, &entry).await);
+                        }
+                    }
+                    if saved != acknowledged {
+                        self.save(lease, acknowledged).await?;
+                        saved = acknowledged;
+                    }
+                }
                 Some((position, acknowledgement)) = waiting.next(), if !waiting.is_empty() => match acknowledgement {
                     Ok(()) => acknowledged = position,
                     Err(error) => {
@@ -253,18 +267,6 @@ impl Relay {
                             waiting.push_back(self.publish(&stream, lease, &entry).await);
                             next += 1;
                         }
-                    }
-                }
-                () = clock::pause(GATHER) => {
-                    if *self.head.borrow() >= next && batches.is_empty() && room {
-                        for entry in feed::page(&self.database.workers, self.service, next - 1, 200).await? {
-                            next = entry.position + 1;
-                            waiting.push_back(self.publish(&stream, lease, &entry).await);
-                        }
-                    }
-                    if saved != acknowledged {
-                        self.save(lease, acknowledged).await?;
-                        saved = acknowledged;
                     }
                 }
                 () = self.again.notified() => {
