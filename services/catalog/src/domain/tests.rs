@@ -138,6 +138,14 @@ proptest! {
 }
 
 #[test]
+fn the_readme_has_the_table() {
+    let table: String =
+        LIFE.iter().map(|(from, by, to)| format!("| {} | {} | {} |\n", from.name(), by.name(), to.name())).collect();
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&format!("|---|---|---|\n{table}\n")), "the README's table must be\n{table}");
+}
+
+#[test]
 fn retired_is_for_ever() {
     assert!(LIFE.iter().all(|(from, _, _)| *from != State::Retired));
     let live = create_service(new_service(false));

@@ -214,6 +214,19 @@ fn every_state_is_reached_and_the_moves_of_a_state_differ() {
 }
 
 #[test]
+fn the_readme_has_the_table() {
+    let table: String = LIFE
+        .iter()
+        .map(|(from, by, to, kinds)| {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+            format!("| {} | {} | {} | {} |\n", from.name(), by.name(), to.name(), kinds.join(", "))
+        })
+        .collect();
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&format!("|---|---|---|---|\n{table}\n")), "the README's table must be\n{table}");
+}
+
+#[test]
 fn the_requester_never_approves_and_an_approval_holds_for_one_plan() {
     let requested = after(draft(ChangeType::Normal).request(noon()));
     assert_eq!(requested.approve(REQUESTER, String::new(), noon()), Err(Refusal::SelfApproval));
