@@ -281,3 +281,70 @@ fn a_change_binds_like_an_incident() {
     let created: change::CreateChangeRequest = bound(Method::POST, "/v1/changes", r#"{"title":"Upgrade"}"#);
     assert_eq!(created.change.unwrap().title, "Upgrade");
 }
+
+mod whatever_is_sent {
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    /// JSON of any shape, its names often those of fields.
+    fn json() -> impl Strategy<Value = Json> {
+        let name = prop_oneof!["title|impact|alerts|alertId|createTime|revision|service_id|takenOver", ".{0,8}"];
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            "P1|EXTENSIVE|IMPACT_MINOR|2026-11-22T08:00:00Z|9999-12-31T23:59:60Z|-7|1e400|.{0,12}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::hash_map(name.clone(), inner, 0..6)
+                    .prop_map(|entries| Json::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..Default::default() })]
+
+        /// What is taken can be shown, and what is not is told by a field.
+        #[test]
+        fn is_taken_or_refused_by_name(json in json()) {
+            let descriptor = pool_once().get_message_by_name("itsm.incident.v1.Incident").unwrap();
+            let mut reader = Reader::default();
+            let message = reader.message(&descriptor, json.clone(), "incident");
+            match reader.finish() {
+                Ok(()) => prop_assert!(serde_json::to_string(&Shown(&message.unwrap())).is_ok()),
+                Err(violations) => {
+                    prop_assert!(violations.iter().all(|v| v.field.starts_with("incident") && !v.description.is_empty()));
+                }
+            }
+        }
+
+        #[test]
+        fn never_breaks_the_table(path in "(/v1)?(/incidents|/[^?]{0,8}){0,4}(:[a-z]{0,6})?", query in ".{0,40}", body in ".{0,40}") {
+            let table = table_once();
+            for method in [Method::GET, Method::POST, Method::PATCH] {
+                if let Found::Route(route, bound) = table.find(&method, &path) {
+                    let asked = Asked { bound: &bound, query: &query, headers: &HeaderMap::new(), body: body.as_bytes() };
+                    if let Err(problem) = bind(route, &asked) {
+                        prop_assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pool_once() -> &'static DescriptorPool {
+        static POOL: std::sync::OnceLock<DescriptorPool> = std::sync::OnceLock::new();
+        POOL.get_or_init(pool)
+    }
+
+    fn table_once() -> &'static Table {
+        static TABLE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
+        TABLE.get_or_init(|| Table::read(pool_once()).unwrap())
+    }
+}
