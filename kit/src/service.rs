@@ -211,6 +211,8 @@ impl Context {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let router = Server::builder()
+            // The gateway comes by one connection, with every caller's streams in it.
+            .max_concurrent_streams(1_024)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .concurrency_limit_per_connection(256)
             .layer(AccessLayer::new(self.service, Arc::clone(&self.verifier), Arc::clone(&self.clock)))

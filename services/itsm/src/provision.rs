@@ -1,0 +1,212 @@
+//! What a fresh installation starts with: a tenant, its first administrator, and, unless it is not
+//! wanted, what makes it useful at once.
+//!
+//! It may be repeated at any time and changes nothing that is there. A key is written down before
+//! it works, so that a start killed in between loses none.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Args;
+use directory::app::credential::Credential;
+use kit::{
+    clock::{Clock, DatabaseClock},
+    db::Database,
+    id::Tenant,
+};
+
+use crate::{
+    embedded::folder::{DataPaths, read_text, sync_folder, write_private},
+    settings::Settings,
+    wiring::{
+        place::{database_at, passwords, service_database, shared_folder},
+        process::Process,
+    },
+};
+
+/// The tenant of a fresh installation.
+pub const FIRST_TENANT: &str = "default";
+/// Its first team.
+const FIRST_TEAM: (&str, &str) = ("operations", "Operations");
+/// The integration that a fresh installation shows itself with.
+pub const DEMO_INTEGRATION: &str = "demo";
+/// A file that is not yet known to be true.
+const PENDING: &str = "pending";
+
+/// Makes a tenant with its first administrator, once; does nothing where there is one.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  DATABASE_URL=postgres://admin@db/itsm itsm provision --first-administrator 'Ada Lovelace' \
+                        --key-file /run/itsm/admin.key"
+)]
+pub struct Options {
+    /// The name of the first administrator.
+    #[arg(long, value_name = "NAME")]
+    first_administrator: String,
+    /// The mail address of the first administrator.
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    email: String,
+    /// Where the administrator's API key is written; only its owner may read the file.
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// The tenant: lower-case letters, digits and dashes.
+    #[arg(long, value_name = "SLUG", default_value = FIRST_TENANT)]
+    tenant: String,
+    /// The data folder with the secret key.
+    #[arg(long, value_name = "DIR", default_value = "./var")]
+    data: PathBuf,
+}
+
+/// The first administrator to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Administrator<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// The mail address; may be empty.
+    pub email: &'a str,
+    /// Whether the team `operations` is made too.
+    pub team: bool,
+}
+
+/// `itsm provision`.
+///
+/// # Errors
+/// Fails when the database is away or the texts are not allowed.
+pub async fn run(options: Options, settings: &Settings) -> anyhow::Result<String> {
+    if settings.database.url.is_empty() {
+        anyhow::bail!("no database: set DATABASE_URL; `itsm up` makes its first administrator by itself");
+    }
+    let paths = shared_folder(&options.data).await?;
+    let database = database_at(&settings.database.url)?;
+    let database = service_database("directory", &database, &passwords(settings, &paths)?);
+    let clock = DatabaseClock::default();
+    clock.synchronise(&database.calls).await.context("cannot reach the database; run `itsm migrate` first")?;
+    let wanted = Administrator {
+        tenant: &options.tenant,
+        name: &options.first_administrator,
+        email: &options.email,
+        team: false,
+    };
+    let (tenant, made) = first_administrator(&database, &clock, wanted, &options.key_file).await?;
+    Ok(if made {
+        format!("the first administrator of {} has the key in {}", tenant.slug, options.key_file.display())
+    } else {
+        format!("{} has an administrator already; nothing was done", tenant.slug)
+    })
+}
+
+/// Makes the tenant and its administrator, unless it has one; the key is then in `key_file`. True
+/// when it was made now, or in a start that was killed before it could say so.
+///
+/// # Errors
+/// Fails when the database is away or the texts are not allowed.
+pub async fn first_administrator(
+    database: &Database,
+    clock: &dyn Clock,
+    wanted: Administrator<'_>,
+    key_file: &Path,
+) -> anyhow::Result<(Tenant, bool)> {
+    let draw = || Ok(Credential::draw()?.text().expose().to_owned());
+    let (key, pending) = Pending::write_down(key_file, draw)?;
+    let credential =
+        Credential::parse(&key).with_context(|| format!("{} holds no API key; remove it", pending.path.display()))?;
+    let provisioned = directory::provision_tenant(
+        database,
+        clock,
+        wanted.tenant,
+        wanted.tenant,
+        (wanted.name, wanted.email),
+        wanted.team.then_some(FIRST_TEAM),
+        Some(credential),
+    )
+    .await
+    .with_context(|| format!("cannot make the first administrator of {}", wanted.tenant))?;
+    let made = pending.settle(provisioned.made.is_some())?;
+    Ok((provisioned.tenant, made))
+}
+
+/// Gives a tenant what makes it useful at once, where it is missing. The services that own it must
+/// have been started in this process.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn seed(process: &Process, paths: &DataPaths, tenant: &Tenant) -> anyhow::Result<()> {
+    if let Some(alert) = &process.apps().alert {
+        let (key, pending) = Pending::write_down(&paths.demo_key(), draw_integration_key)?;
+        let made = alert.ensure_integration(tenant.clone(), DEMO_INTEGRATION, "Demo", Some(key)).await;
+        let made = made.context("cannot make the integration")?;
+        pending.settle(made.is_some())?;
+    }
+    if let Some(sla) = &process.apps().sla {
+        sla.ensure_default_agreement(tenant, None).await.context("cannot make the default agreement")?;
+    }
+    Ok(())
+}
+
+/// A key of the form that `alert` makes.
+fn draw_integration_key() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(format!("itsm_int_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// A secret in a file beside its place, until it is known whether it is the one that works.
+struct Pending {
+    place: PathBuf,
+    path: PathBuf,
+    /// Left by an earlier start: then it may be the one that works already.
+    earlier: bool,
+}
+
+impl Pending {
+    fn write_down(place: &Path, draw: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<(String, Self)> {
+        let mut path = place.as_os_str().to_owned();
+        path.push(".");
+        path.push(PENDING);
+        let path = PathBuf::from(path);
+        if let Some(text) = read_text(&path)? {
+            return Ok((text.trim().to_owned(), Self { place: place.to_path_buf(), path, earlier: true }));
+        }
+        let text = draw()?;
+        write_private(&path, format!("{text}\n").as_bytes())?;
+        Ok((text, Self { place: place.to_path_buf(), path, earlier: false }))
+    }
+
+    /// Puts the secret in its place when it is the one that works; else takes it away. Returns
+    /// which.
+    fn settle(self, made: bool) -> anyhow::Result<bool> {
+        let works = made || (self.earlier && !self.place.exists());
+        let done = if works { fs::rename(&self.path, &self.place) } else { fs::remove_file(&self.path) };
+        done.with_context(|| format!("cannot put {} in its place", self.place.display()))?;
+        sync_folder(self.place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        Ok(works)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_works_is_in_its_place_also_after_a_kill() {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().join("admin.key");
+        // Killed after the commit: the next start finds it made.
+        let (first, _killed) = Pending::write_down(&place, || Ok("one".to_owned())).unwrap();
+        let (again, pending) = Pending::write_down(&place, || Ok("two".to_owned())).unwrap();
+        assert_eq!((first.as_str(), again.as_str()), ("one", "one"));
+        assert!(pending.settle(false).unwrap());
+        assert_eq!(fs::read_to_string(&place).unwrap(), "one\n");
+        // Later starts draw one that never works.
+        let (_, pending) = Pending::write_down(&place, || Ok("three".to_owned())).unwrap();
+        assert!(!pending.settle(false).unwrap());
+        assert_eq!(fs::read_to_string(&place).unwrap(), "one\n");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,105 @@
+//! The provisioner as a part of a process: streams and accounts kept, partitions made ahead,
+//! relays told what to publish again, and, where there may be several, one at a time.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use kit::{
+    clock::pause,
+    db::Database,
+    lease::{Lease, RENEWAL},
+    service::{Readiness, Tasks},
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{PROVISIONER, SERVICES, schemas};
+use crate::provisioner::{
+    partitions::keep_partitions,
+    reconcile::{Provisioner, Settings, tell_relay},
+};
+
+/// What the provisioner needs in the database.
+pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(2)
+        .idle_timeout(Duration::from_secs(30))
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(admin.clone().options([("timezone", "UTC"), ("lock_timeout", "2000")]))
+}
+
+/// Runs what goes on beside a provisioner, as tasks of `tasks`; the relays are those of `services`.
+pub fn keep(provisioner: &Provisioner, owner: PgPool, services: &Tasks, tasks: &Tasks) {
+    let stop = tasks.stopping();
+    tasks.spawn(PROVISIONER, "partitions", async move {
+        keep_partitions(owner, schemas(), stop).await;
+        Ok(())
+    });
+    for service in SERVICES {
+        if let Some(again) = services.relay(service.name) {
+            let losses = provisioner.recreated();
+            let told = tell_relay(losses, service.name, again);
+            tasks.spawn(PROVISIONER, "losses", async move {
+                told.await;
+                Ok(())
+            });
+        }
+    }
+}
+
+/// Runs a provisioner while this process holds the lease for it, for ever: replicas wait.
+///
+/// # Errors
+/// Fails when the server is not fit.
+pub async fn run_one_of_several(
+    settings: Settings,
+    directory: Database,
+    owner: PgPool,
+    holder: String,
+    services: Tasks,
+    stopping: CancellationToken,
+    readiness: &Readiness,
+) -> anyhow::Result<()> {
+    loop {
+        let lease = tokio::select! {
+            lease = Lease::acquire(&directory.workers, "directory", PROVISIONER, &holder) => lease,
+            () = stopping.cancelled() => return Ok(()),
+        };
+        let tasks = Tasks::default();
+        let started = tokio::select! {
+            started = Provisioner::start(settings.clone()) => started.context("cannot make the streams")?,
+            () = stopping.cancelled() => return Ok(lease.release(&directory.workers).await),
+        };
+        readiness.ready(PROVISIONER, "streams");
+        keep(&started, owner.clone(), &services, &tasks);
+        let ended = tokio::select! {
+            () = tasks.failed() => Some(Err(anyhow::anyhow!("a task of the provisioner ended"))),
+            () = lost(&lease, &directory.workers) => None,
+            () = stopping.cancelled() => Some(Ok(())),
+        };
+        // Before what they listen to.
+        tasks.stop().await;
+        started.stop().await;
+        lease.release(&directory.workers).await;
+        match ended {
+            Some(ended) => return ended,
+            None => tracing::warn!("the provisioner's lease was lost; waiting for it again"),
+        }
+    }
+}
+
+/// Renews the lease; returns when it is another's. Streams are set, not changed step by step, so a
+/// holder that learns it late does no harm.
+async fn lost(lease: &Lease, pool: &PgPool) {
+    loop {
+        pause(RENEWAL).await;
+        match lease.renew(pool).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(%error, "the provisioner's lease cannot be renewed"),
+        }
+    }
+}
