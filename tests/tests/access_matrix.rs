@@ -49,18 +49,36 @@ fn word(code: Code) -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_is_open_to_whom_the_table_says() {
     let world = World::begin().await;
-    let in_role = |role: Role| Person { administrator: role == Role::Administrator, teams: vec![(world.team, role)], ..world.administrator.clone() };
+    let in_role = |role: Role| Person {
+        administrator: role == Role::Administrator,
+        teams: vec![(world.team, role)],
+        ..world.administrator.clone()
+    };
     let signer = world.stage.directory();
     let hour = chrono::TimeDelta::hours(1);
     let token = |person: &Person| signer.inner_token(person, world.now(), hour);
     let scoped = Person { scopes: vec!["*.read".to_owned()], ..in_role(Role::Administrator) };
     let expired = signer.inner_token(&in_role(Role::Administrator), world.now() - chrono::TimeDelta::days(1), hour);
 
-    let mut table = String::from("# Every RPC against every caller: `open`, `no` (PERMISSION_DENIED), `who?` (UNAUTHENTICATED).\n");
-    writeln!(table, "{:<62} {:>6} {:>7} {:>7} {:>7} {:>9} {:>7} {:>13} {:>9} {:>7}", "rpc", "none", "garbage", "expired", "viewer", "responder", "manager", "administrator", "read-only", "service").unwrap();
+    let mut table =
+        String::from("# Every RPC against every caller: `open`, `no` (PERMISSION_DENIED), `who?` (UNAUTHENTICATED).\n");
+    writeln!(
+        table,
+        "{:<62} {:>6} {:>7} {:>7} {:>7} {:>9} {:>7} {:>13} {:>9} {:>7}",
+        "rpc", "none", "garbage", "expired", "viewer", "responder", "manager", "administrator", "read-only", "service"
+    )
+    .unwrap();
     for method in proto::METHODS {
         let service = method.path.split('.').nth(1).unwrap();
-        let peer = world.stage.service_request("incident", service, ()).metadata().get("authorization").unwrap().to_str().unwrap().replace("Bearer ", "");
+        let peer = world
+            .stage
+            .service_request("incident", service, ())
+            .metadata()
+            .get("authorization")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .replace("Bearer ", "");
         let knocks = [
             knock(&world, method.path, None).await,
             knock(&world, method.path, Some("garbage")).await,
@@ -74,7 +92,12 @@ async fn every_rpc_is_open_to_whom_the_table_says() {
         ];
         let words: Vec<&str> = knocks.into_iter().map(word).collect();
         let name = method.path.trim_start_matches("/itsm.");
-        writeln!(table, "{name:<62} {:>6} {:>7} {:>7} {:>7} {:>9} {:>7} {:>13} {:>9} {:>7}", words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7], words[8]).unwrap();
+        writeln!(
+            table,
+            "{name:<62} {:>6} {:>7} {:>7} {:>7} {:>9} {:>7} {:>13} {:>9} {:>7}",
+            words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7], words[8]
+        )
+        .unwrap();
     }
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/access.txt");
@@ -82,5 +105,8 @@ async fn every_rpc_is_open_to_whom_the_table_says() {
         std::fs::write(&golden, &table).unwrap();
     }
     let committed = std::fs::read_to_string(&golden).unwrap_or_default();
-    assert!(committed == table, "rights differ from tests/golden/access.txt; if that is wanted, accept with ITSM_ACCEPT=1\n{table}");
+    assert!(
+        committed == table,
+        "rights differ from tests/golden/access.txt; if that is wanted, accept with ITSM_ACCEPT=1\n{table}"
+    );
 }

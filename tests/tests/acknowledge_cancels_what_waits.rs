@@ -25,12 +25,18 @@ async fn acknowledging_cancels_what_waits() {
     world.alert_fires("login fails", "critical").await;
     let incident = world.the_incident_is(IncidentState::New).await;
     let waiting = |deliveries: Vec<proto::notification::v1::Delivery>, state: DeliveryState| {
-        deliveries.into_iter().find(|delivery| delivery.method() == Method::Webhook && delivery.state() == state && delivery.attempt_count > 0)
+        deliveries.into_iter().find(|delivery| {
+            delivery.method() == Method::Webhook && delivery.state() == state && delivery.attempt_count > 0
+        })
     };
-    eventually("a webhook that waits", || async { waiting(world.deliveries(&incident).await, DeliveryState::Pending) }).await;
+    eventually("a webhook that waits", || async { waiting(world.deliveries(&incident).await, DeliveryState::Pending) })
+        .await;
 
     let bob = world.member("Bob", Role::Responder).await;
     world.acknowledges(&bob, &incident).await;
-    let cancelled = eventually("it is cancelled", || async { waiting(world.deliveries(&incident).await, DeliveryState::Cancelled) }).await;
+    let cancelled = eventually("it is cancelled", || async {
+        waiting(world.deliveries(&incident).await, DeliveryState::Cancelled)
+    })
+    .await;
     assert!(cancelled.reason.to_lowercase().contains("acknowledged"), "{}", cancelled.reason);
 }

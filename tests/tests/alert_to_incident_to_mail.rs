@@ -28,7 +28,8 @@ async fn an_alert_becomes_an_incident_and_a_mail_and_ends_by_itself() {
     let resolved = world.the_incident_is(IncidentState::Resolved).await;
     assert_eq!(resolved.resolution_code(), ResolutionCode::ClearedByMonitoring);
     for metric in [Metric::Response, Metric::Resolution] {
-        let clock = world.clock_until(&incident, metric, "a clock that is met", |clock| clock.state() == ClockState::Met).await;
+        let clock =
+            world.clock_until(&incident, metric, "a clock that is met", |clock| clock.state() == ClockState::Met).await;
         assert!(!clock.breached);
         assert_eq!(clock.elapsed_seconds, 5 * 60);
     }

@@ -3,7 +3,10 @@
 
 use chrono::TimeDelta;
 use itsm_tests::world::World;
-use proto::{incident::v1::IncidentState, sla::v1::{ListClockEventsRequest, Metric}};
+use proto::{
+    incident::v1::IncidentState,
+    sla::v1::{ListClockEventsRequest, Metric},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breach_is_announced_once_and_with_the_instant_it_was_due() {

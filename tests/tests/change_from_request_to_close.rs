@@ -5,8 +5,9 @@ use chrono::TimeDelta;
 use itsm_tests::world::World;
 use proto::{
     change::v1::{
-        ApproveChangeRequest, Change, ChangeState, ChangeType, CloseChangeRequest, CompleteChangeRequest, CreateChangeRequest, RequestChangeRequest, Risk,
-        ScheduleChangeRequest, StartChangeRequest, UpdateChangeRequest, change_service_client::ChangeServiceClient,
+        ApproveChangeRequest, Change, ChangeState, ChangeType, CloseChangeRequest, CompleteChangeRequest,
+        CreateChangeRequest, RequestChangeRequest, Risk, ScheduleChangeRequest, StartChangeRequest,
+        UpdateChangeRequest, change_service_client::ChangeServiceClient,
     },
     common::v1::Role,
 };
@@ -32,7 +33,10 @@ async fn a_normal_change_needs_another_pair_of_eyes() {
     assert!(change.number.starts_with("CHG"));
     let id = change.id.clone();
 
-    changes.request_change(world.stage.request(&rita, RequestChangeRequest { id: id.clone(), ..Default::default() })).await.unwrap();
+    changes
+        .request_change(world.stage.request(&rita, RequestChangeRequest { id: id.clone(), ..Default::default() }))
+        .await
+        .unwrap();
     let approve = ApproveChangeRequest { id: id.clone(), ..Default::default() };
     let own = changes.approve_change(world.stage.request(&rita, approve.clone())).await.unwrap_err();
     assert!(matches!(own.code(), Code::FailedPrecondition | Code::PermissionDenied), "{own:?}");
@@ -57,10 +61,18 @@ async fn a_normal_change_needs_another_pair_of_eyes() {
     };
     changes.schedule_change(world.stage.request(&rita, schedule)).await.unwrap();
     world.later(TimeDelta::hours(1));
-    changes.start_change(world.stage.request(&rita, StartChangeRequest { id: id.clone(), ..Default::default() })).await.unwrap();
-    let complete = CompleteChangeRequest { id: id.clone(), outcome_notes: "Went well.".to_owned(), ..Default::default() };
+    changes
+        .start_change(world.stage.request(&rita, StartChangeRequest { id: id.clone(), ..Default::default() }))
+        .await
+        .unwrap();
+    let complete =
+        CompleteChangeRequest { id: id.clone(), outcome_notes: "Went well.".to_owned(), ..Default::default() };
     changes.complete_change(world.stage.request(&rita, complete)).await.unwrap();
-    let closed = changes.close_change(world.stage.request(&rita, CloseChangeRequest { id, ..Default::default() })).await.unwrap().into_inner();
+    let closed = changes
+        .close_change(world.stage.request(&rita, CloseChangeRequest { id, ..Default::default() }))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(closed.state(), ChangeState::Closed);
     assert!(closed.actual_start_time.is_some() && closed.actual_end_time.is_some());
 }

@@ -20,7 +20,8 @@ async fn resolved_in_time_while_nats_is_away_is_no_breach() {
     world.resolves(&world.administrator, &incident).await;
     world.later(TimeDelta::hours(30));
     for metric in [Metric::Response, Metric::Resolution] {
-        let clock = world.clock_until(&incident, metric, "a clock that is met", |clock| clock.state() == ClockState::Met).await;
+        let clock =
+            world.clock_until(&incident, metric, "a clock that is met", |clock| clock.state() == ClockState::Met).await;
         assert!(!clock.breached && clock.breach_time.is_none(), "{clock:?}");
         assert_eq!(clock.elapsed_seconds, 600);
     }

@@ -27,14 +27,22 @@ async fn waiting_for_a_supplier_stops_the_clock() {
     // One hour on Friday, eight each on Monday and Tuesday, seven on Wednesday.
     assert_eq!(due(&clock), at("2026-03-11T16:00:00Z"));
 
-    let hold = HoldIncidentRequest { id: incident.id.clone(), pending_reason: PendingReason::Supplier.into(), ..Default::default() };
+    let hold = HoldIncidentRequest {
+        id: incident.id.clone(),
+        pending_reason: PendingReason::Supplier.into(),
+        ..Default::default()
+    };
     world.incident().hold_incident(world.by_administrator(hold)).await.unwrap();
-    world.clock_until(&incident, Metric::Resolution, "a paused clock", |clock| clock.state() == ClockState::Paused).await;
+    world
+        .clock_until(&incident, Metric::Resolution, "a paused clock", |clock| clock.state() == ClockState::Paused)
+        .await;
 
     world.later(at("2026-03-09T12:00:00Z") - world.now());
     let resume = ResumeIncidentRequest { id: incident.id.clone(), ..Default::default() };
     world.incident().resume_incident(world.by_administrator(resume)).await.unwrap();
-    let clock = world.clock_until(&incident, Metric::Resolution, "a running clock", |clock| clock.state() == ClockState::Running).await;
+    let clock = world
+        .clock_until(&incident, Metric::Resolution, "a running clock", |clock| clock.state() == ClockState::Running)
+        .await;
     // It waited one business hour on Friday and three on Monday: 24 hours from Monday noon, five
     // then, eight each on Tuesday and Wednesday, three on Thursday.
     assert_eq!(due(&clock), at("2026-03-12T12:00:00Z"));

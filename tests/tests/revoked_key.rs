@@ -3,7 +3,10 @@
 use itsm_tests::world::World;
 use proto::{
     common::v1::Role,
-    directory::v1::{ApiKey, AuthenticateRequest, AuthenticateResponse, CreateApiKeyRequest, RevokeApiKeyRequest, internal_client::InternalClient},
+    directory::v1::{
+        ApiKey, AuthenticateRequest, AuthenticateResponse, CreateApiKeyRequest, RevokeApiKeyRequest,
+        internal_client::InternalClient,
+    },
 };
 use tonic::{Code, Status};
 
