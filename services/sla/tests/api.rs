@@ -1,10 +1,6 @@
 //! The gRPC of the sla service on real Postgres and NATS: what callers see.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-mod desk;
-
+use crate::desk::Desk;
 use chrono::TimeDelta;
-use desk::Desk;
 use kit::{caller::Person, id::TeamId};
 use proto::{
     common::v1::{LookupRequest, Priority, Role, SnapshotRequest},

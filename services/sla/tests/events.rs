@@ -1,13 +1,10 @@
 //! What incidents make of clocks, on real Postgres and NATS: started, paused, met, told once, told
 //! late, told without the owner, taken back.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-mod desk;
-
 use std::{collections::HashMap, sync::Arc};
 
+use crate::desk::{Desk, at};
 use chrono::TimeDelta;
-use desk::{Desk, at};
+
 use kit::{
     bus::time,
     config::Period,
@@ -116,6 +113,28 @@ async fn at_risk_and_breach_are_told_once_also_when_the_service_was_away_when_th
     desk.say(&moved(&incident, IncidentState::Resolved, 2), What::Resolved(Resolved {}), at("2026-03-02T19:30:00Z"));
     desk.clock_is(&incident, Metric::Resolution, ClockState::Met).await;
     assert_eq!((desk.times_told("clock_at_risk").await, desk.times_told("clock_breached").await), (2, 2));
+}
+
+#[tokio::test]
+async fn what_was_due_before_an_event_is_told_before_it_though_no_sweep_saw_it() {
+    let mut desk = Desk::open().await;
+    desk.seed().await;
+    let incident = desk.opens(Priority::P1, "", 2).await;
+    // The owner's clock is ahead of ours: the sweep has nothing to do yet.
+    desk.say(&moved(&incident, IncidentState::Resolved, 2), What::Resolved(Resolved {}), at("2026-03-02T09:20:00Z"));
+    let met = desk.clock_is(&incident, Metric::Response, ClockState::Met).await;
+    let history = desk.history(&met).await;
+    let told: Vec<_> =
+        history.iter().map(|entry| (entry.r#type.as_str(), entry.at.as_ref().and_then(time).unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            ("clock_started", at("2026-03-02T09:00:00Z")),
+            ("clock_at_risk", at("2026-03-02T09:11:15Z")),
+            ("clock_breached", at("2026-03-02T09:15:00Z")),
+            ("clock_met", at("2026-03-02T09:20:00Z")),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -118,11 +118,26 @@ impl Incident {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::clock::MOVES;
 
     #[test]
     fn every_state_has_its_row() {
         for state in IncidentState::ALL {
             assert_eq!(COURSE.iter().filter(|(row, ..)| row == state).count(), 1, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_readme_shows_the_tables_as_they_are() {
+        let course = COURSE.iter().map(|(state, unseen, seen, resolution)| {
+            format!("| {} | {} | {} | {} |", state.name(), unseen.name(), seen.name(), resolution.name())
+        });
+        let moves =
+            MOVES.iter().map(|(metric, from, to)| format!("| {} | {} | {} |", metric.name(), from.name(), to.name()));
+        let readme = include_str!("../../README.md");
+        for (head, table) in [("|---|---|---|---|", course.collect::<Vec<_>>()), ("|---|---|---|", moves.collect())] {
+            let table = format!("\n{head}\n{}\n\n", table.join("\n"));
+            assert!(readme.contains(&table), "the README's table must be{table}");
         }
     }
 }

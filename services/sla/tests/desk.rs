@@ -1,6 +1,5 @@
 //! The service on a stage: its gRPC, an incident service whose feed the test writes, and words for
 //! what happens.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part of the desk")]
 
 use std::sync::Arc;
 
