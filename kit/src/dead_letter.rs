@@ -7,21 +7,6 @@ use uuid::Uuid;
 
 use crate::{consumer::Delivered, db::Transaction, journal, problem::Problem};
 
-/// An event that was set aside.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// The source.
-    pub source: String,
-    /// The position in the source's feed.
-    pub position: i64,
-    /// Why it was set aside.
-    pub reason: String,
-    /// When it was set aside.
-    pub at: chrono::DateTime<chrono::Utc>,
-    /// The event.
-    pub entry: FeedEntry,
-}
-
 /// Sets an event aside, in the transaction that moves the consumer past it.
 ///
 /// # Errors
@@ -67,47 +52,6 @@ pub async fn parked(
     let statement =
         format!("select distinct record_id from {schema}.dead_letter where source = $1 and record_id = any ($2)");
     sqlx::query_scalar(AssertSqlSafe(statement)).bind(source).bind(records).fetch_all(tx.connection()).await
-}
-
-/// What is set aside, oldest first.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn list(tx: &mut Transaction, schema: &'static str, limit: i64) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let statement = format!(
-        "select j.source, j.position, j.tenant_id, j.tenant, j.record_id, j.revision, j.event_id, j.type, j.body, j.event_at as at,
-                j.trace_parent, null::text as request_id, j.reason, j.at as filed_at
-         from {schema}.dead_letter j order by j.source, j.position limit $1"
-    );
-    let rows = sqlx::query(AssertSqlSafe(statement)).bind(limit).fetch_all(tx.connection()).await?;
-    rows.iter()
-        .map(|row| {
-            let position = row.try_get("position")?;
-            Ok(DeadLetter {
-                source: row.try_get("source")?,
-                position,
-                reason: row.try_get("reason")?,
-                at: row.try_get("filed_at")?,
-                entry: journal::read(row, position)?,
-            })
-        })
-        .collect()
-}
-
-/// Asks to apply what is set aside again: all of a source, or of one record of it. Returns how many.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn ask(
-    tx: &mut Transaction,
-    schema: &'static str,
-    source: &str,
-    record: Option<Uuid>,
-) -> Result<u64, sqlx::Error> {
-    let statement = format!(
-        "update {schema}.dead_letter set replay = true where source = $1 and ($2::uuid is null or record_id = $2)"
-    );
-    Ok(sqlx::query(AssertSqlSafe(statement)).bind(source).bind(record).execute(tx.connection()).await?.rows_affected())
 }
 
 /// What a person asked to apply again, in order, with its position.

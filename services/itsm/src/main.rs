@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod embedded;
 mod migrate;
+mod operator;
 mod provision;
 mod provisioner;
 mod serve;
@@ -39,6 +40,8 @@ enum Verb {
     Migrate(Migrate),
     Provision(provision::Options),
     Demo(Demo),
+    #[command(flatten)]
+    Operator(operator::Operator),
     #[command(flatten)]
     Client(cli::Client),
 }
@@ -100,6 +103,7 @@ async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> 
             say(&format!("{} roles and {} migrations were missing", report.roles, report.migrations))
         }
         Verb::Provision(options) => say(&provision::run(options, &settings).await?),
+        Verb::Operator(operator) => operator::run(operator, &settings).await,
         Verb::Demo(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::binaries::{PostgresBinaries, find_postgres};
 use super::child::{Child, Spec};
-use super::folder::{DataFolder, make_folder, random_once, sync_folder, write_private};
+use super::folder::{DataFolder, DataPaths, make_folder, random_once, read_text, sync_folder, write_private};
 use super::pause;
 use super::unprivileged::{User, can_enter, choose, give};
 
@@ -63,6 +63,29 @@ client_connection_check_interval = 2s
 tcp_keepalives_idle = 10
 ";
 
+/// Where the data folder says which folder the socket is in.
+const SOCKET_NOTE: &str = "postgres.socket";
+
+/// How the superuser connects to the private Postgres of a data folder that another process runs.
+pub fn superuser_beside(paths: &DataPaths) -> anyhow::Result<PgConnectOptions> {
+    let absent = || format!("{} has no Postgres of its own; set DATABASE_URL", paths.root().display());
+    let socket = read_text(&paths.root().join(SOCKET_NOTE))?.with_context(absent)?;
+    let password = read_text(&paths.postgres_password())?.with_context(absent)?;
+    Ok(superuser(Path::new(&socket), password.trim()))
+}
+
+fn superuser(socket: &Path, password: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket)
+        .port(PORT)
+        .username(SUPERUSER)
+        .password(password)
+        .database(DATABASE)
+        .ssl_mode(PgSslMode::Disable)
+        .application_name("itsm")
+        .disable_statement_logging()
+}
+
 /// A running private Postgres.
 #[derive(Debug)]
 pub struct Postgres {
@@ -84,15 +107,8 @@ impl Postgres {
         let socket = home.socket_folder()?;
         let spec = home.spec(&binaries, &socket);
         let child = Child::spawn(&spec, &folder.pids(), &folder.logs()).await?;
-        let options = PgConnectOptions::new_without_pgpass()
-            .socket(&socket)
-            .port(PORT)
-            .username(SUPERUSER)
-            .password(&password)
-            .database(DATABASE)
-            .ssl_mode(PgSslMode::Disable)
-            .application_name("itsm")
-            .disable_statement_logging();
+        let options = superuser(&socket, &password);
+        write_private(&folder.root().join(SOCKET_NOTE), socket.as_os_str().as_encoded_bytes())?;
         let postgres = Self { child, options };
         match postgres.make_ready().await {
             Ok(()) => Ok(postgres),
