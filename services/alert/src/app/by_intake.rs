@@ -93,7 +93,7 @@ impl App {
         let mut arrived = look_up(&mut tx, &taken, &tenants, verdict).await?;
         let raw: Vec<Raw> = arrived.iter().map(Arrived::raw).collect();
         let fresh = store::intake::keep(&mut tx, &raw).await?;
-        arrived.retain(|arrived| fresh.contains(&arrived.message.place));
+        arrived.retain(|arrived| fresh.contains(&(arrived.message.place.incarnation, arrived.message.place.sequence)));
         let mut effects = Effects::default();
         for one in &mut arrived {
             one.judge_source();

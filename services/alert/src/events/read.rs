@@ -16,6 +16,8 @@ pub const FORMAT: &str = "itsm-format";
 const TRACE_PARENT: &str = "traceparent";
 /// The headers that say what a message is, by the beginning of their names; others are not kept.
 const KEPT: [&str; 4] = ["itsm-", "ce-", "content-type", TRACE_PARENT];
+/// What an alert may weigh, so that its events keep below their limit of 256 KiB.
+const CONTENT_BYTES: usize = 192 * 1024;
 /// How many bytes of headers are kept.
 const HEADERS_AT_MOST: usize = 16 * 1024;
 
@@ -92,19 +94,32 @@ pub fn read(headers: &BTreeMap<String, String>, body: &[u8], received_at: DateTi
         Err(refused) => return whole(format.as_str(), refused.field(), refused.to_string()),
     };
     let trace_parent = headers.get(TRACE_PARENT).cloned().unwrap_or_default();
-    Reading {
-        format: format.as_str(),
-        signals: parsed.accepted.into_iter().map(|accepted| signal(accepted, received_at, &trace_parent)).collect(),
-        faults: parsed
-            .rejected
-            .into_iter()
-            .map(|rejected| Fault {
-                field: storable(&rejected.field),
-                reason: storable(&rejected.reason),
-                raw: raw(rejected.raw.as_bytes()),
-            })
-            .collect(),
-    }
+    let (signals, large): (Vec<Signal>, Vec<Signal>) = parsed
+        .accepted
+        .into_iter()
+        .map(|accepted| signal(accepted, received_at, &trace_parent))
+        .partition(|signal| weight(signal) <= CONTENT_BYTES);
+    let mut faults: Vec<Fault> = parsed
+        .rejected
+        .into_iter()
+        .map(|rejected| Fault {
+            field: storable(&rejected.field),
+            reason: storable(&rejected.reason),
+            raw: raw(rejected.raw.as_bytes()),
+        })
+        .collect();
+    faults.extend(large.into_iter().map(|signal| Fault {
+        field: "annotations".to_owned(),
+        reason: format!("labels, annotations and description have more than {CONTENT_BYTES} bytes together"),
+        raw: raw(format!("{}: {}", signal.dedup_key, signal.content.title).as_bytes()),
+    }));
+    Reading { format: format.as_str(), signals, faults }
+}
+
+/// How much of an event a signal would take.
+fn weight(signal: &Signal) -> usize {
+    let texts = signal.content.labels.iter().chain(&signal.content.annotations);
+    texts.map(|(name, value)| name.len() + value.len() + 8).sum::<usize>() + signal.content.description.len()
 }
 
 struct Unreadable {

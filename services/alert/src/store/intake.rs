@@ -82,11 +82,12 @@ pub struct Shown {
     pub received_at: DateTime<Utc>,
 }
 
-/// Keeps messages, and says which are new: the others were delivered before.
+/// Keeps messages, and says which are new, by incarnation and sequence: the others were delivered
+/// before.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn keep(tx: &mut Transaction, messages: &[Raw]) -> Result<HashSet<Place>, sqlx::Error> {
+pub async fn keep(tx: &mut Transaction, messages: &[Raw]) -> Result<HashSet<(i64, i64)>, sqlx::Error> {
     let subjects: Vec<String> = messages.iter().map(|message| message.subject.clone()).collect();
     let tenants: Vec<Option<Uuid>> = messages.iter().map(|message| message.tenant.map(|id| id.0)).collect();
     let integrations: Vec<Option<Uuid>> = messages.iter().map(|message| message.integration.map(|id| id.0)).collect();
@@ -97,7 +98,7 @@ pub async fn keep(tx: &mut Transaction, messages: &[Raw]) -> Result<HashSet<Plac
         "insert into alert.intake (incarnation, sequence, received_at, subject, tenant_id, integration_id, format, headers, body, outcome)
          select m.*, '' from unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::uuid[], $6::uuid[], $7::text[],
             $8::jsonb[], $9::bytea[]) as m (incarnation, sequence, received_at, subject, tenant_id, integration_id, format, headers, body)
-         on conflict do nothing returning incarnation, sequence, received_at",
+         on conflict do nothing returning incarnation, sequence",
         &messages.iter().map(|message| message.place.incarnation).collect::<Vec<_>>(),
         &messages.iter().map(|message| message.place.sequence).collect::<Vec<_>>(),
         &messages.iter().map(|message| message.place.at).collect::<Vec<_>>(),
@@ -110,10 +111,7 @@ pub async fn keep(tx: &mut Transaction, messages: &[Raw]) -> Result<HashSet<Plac
     )
     .fetch_all(tx.connection())
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Place { incarnation: row.incarnation, sequence: row.sequence, at: row.received_at })
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.incarnation, row.sequence)).collect())
 }
 
 /// Says of messages what came of them, where that is not plainly all of it.
