@@ -1,0 +1,149 @@
+//! What must be known before an event is told or a command obeyed: people and teams, incidents.
+//! What the read models lack is asked of its owner before the transaction opens.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kit::{
+    clock,
+    consumer::{Delivered, Failure},
+    id::{IncidentId, PersonId, TeamId, Tenant, TenantId},
+    problem::Problem,
+};
+use uuid::Uuid;
+
+use super::{App, Error};
+use crate::{
+    events::consume,
+    store::{read_models, rules},
+};
+
+/// How long an event waits for the directory's news; then it is told to whom we know.
+const PATIENCE: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(20);
+/// By how much the clocks of two services may differ.
+const SKEW: TimeDelta = TimeDelta::seconds(1);
+
+/// Up to which instant everything that the directory said is known to be applied here.
+#[derive(Debug, Default)]
+pub struct CaughtUp(Mutex<Option<DateTime<Utc>>>);
+
+impl App {
+    /// Waits until what the directory said before this event is known here: somebody who joined the
+    /// team a moment ago is told. Only for events that a rule asks for.
+    ///
+    /// # Errors
+    /// Waits while the database is away.
+    pub async fn know_recipients(&self, event: &Delivered) -> Result<(), Failure> {
+        let known = *self.caught_up.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some_and(|known| event.at + SKEW < known) {
+            return Ok(());
+        }
+        let mut tx = self.database.begin_worker([event.tenant.id]).await?;
+        let asked_for = !rules::applying(&mut tx, event.tenant.id, &event_type(event)).await?.is_empty();
+        tx.commit().await?;
+        if !asked_for {
+            return Ok(());
+        }
+        let asked_at = self.clock.now();
+        let began = Instant::now();
+        let head = match self.peers.position("directory").await {
+            Ok(position) => position.head_position,
+            Err(status) => {
+                tracing::warn!(%status, "the directory cannot be asked; telling whom we know");
+                return Ok(());
+            }
+        };
+        while read_models::applied(&self.database.workers, "directory").await? < head {
+            if began.elapsed() > PATIENCE {
+                tracing::warn!(head, "the directory's news do not come; telling whom we know");
+                return Ok(());
+            }
+            clock::pause(STEP).await;
+        }
+        *self.caught_up.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked_at);
+        Ok(())
+    }
+
+    /// Asks for an incident that a clock belongs to, when its own events are not here yet.
+    ///
+    /// # Errors
+    /// Waits while the database is away.
+    pub async fn know_incident(&self, tenant: &Tenant, id: IncidentId) -> Result<(), Failure> {
+        let mut tx = self.database.begin_worker([tenant.id]).await?;
+        let known = read_models::find_incident(&mut tx, tenant.id, id).await?.is_some();
+        tx.commit().await?;
+        if known {
+            return Ok(());
+        }
+        let entry = match self.peers.lookup("incident", tenant.id, id.0).await {
+            Ok(entry) => entry,
+            // Only its title is missing then.
+            Err(problem) => {
+                tracing::debug!(%problem, incident_id = %id, "the incident cannot be asked for");
+                None
+            }
+        };
+        if let Some(entry) = entry
+            && let Some(incident) = consume::asked_incident(&entry.body)?
+        {
+            let mut tx = self.database.begin_worker([tenant.id]).await?;
+            read_models::keep_incident(&mut tx, tenant.id, &incident).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a person that a command names; asks the directory when they are not known yet.
+    pub(super) async fn check_person(&self, tenant: TenantId, id: PersonId, field: &str) -> Result<(), Error> {
+        let mut tx = self.database.begin(tenant).await?;
+        let mut active = read_models::person_active(&mut tx, tenant, id).await?;
+        tx.commit().await?;
+        if active.is_none() && self.ask_directory(tenant, id.0).await? {
+            let mut tx = self.database.begin(tenant).await?;
+            active = read_models::person_active(&mut tx, tenant, id).await?;
+            tx.commit().await?;
+        }
+        judge(active, field, format!("person {id}"))
+    }
+
+    /// Checks a team that a command names; asks the directory when it is not known yet.
+    pub(super) async fn check_team(&self, tenant: TenantId, id: TeamId, field: &str) -> Result<(), Error> {
+        let mut tx = self.database.begin(tenant).await?;
+        let mut active = read_models::team_active(&mut tx, tenant, id).await?;
+        tx.commit().await?;
+        if active.is_none() && self.ask_directory(tenant, id.0).await? {
+            let mut tx = self.database.begin(tenant).await?;
+            active = read_models::team_active(&mut tx, tenant, id).await?;
+            tx.commit().await?;
+        }
+        judge(active, field, format!("team {id}"))
+    }
+
+    /// Asks the directory for a record and keeps the answer. False when there is none.
+    async fn ask_directory(&self, tenant: TenantId, id: Uuid) -> Result<bool, Error> {
+        let Some(entry) = self.peers.lookup("directory", tenant, id).await? else { return Ok(false) };
+        let mut tx = self.database.begin(tenant).await?;
+        consume::keep_directory(&mut tx, tenant, &entry.body)
+            .await
+            .map_err(|failure| Problem::Internal(failure.into()))?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+fn judge(active: Option<bool>, field: &str, what: String) -> Result<(), Error> {
+    match active {
+        Some(true) => Ok(()),
+        Some(false) => Err(Problem::invalid(field, format!("{what} no longer takes part")).into()),
+        None => Err(Problem::invalid(field, format!("there is no {what}")).into()),
+    }
+}
+
+/// The event's name in rules, `<service>.<type>`.
+pub(super) fn event_type(event: &Delivered) -> String {
+    format!("{}.{}", event.source, event.kind)
+}

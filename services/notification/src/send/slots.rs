@@ -1,0 +1,177 @@
+//! How many messages are on their way at once: so many in all, so many to one endpoint, so that one
+//! that hangs delays nobody else. What finds no room waits in line here, and in the database should
+//! this process end.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+use kit::id::Tenant;
+
+use crate::domain::{DeliveryId, Method};
+
+const IN_ALL: usize = 64;
+const MAILS: usize = 16;
+const TO_ONE_ENDPOINT: usize = 4;
+const IN_LINE_AT_MOST: usize = 10_000;
+
+/// One attempt of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Which of its attempts.
+    pub number: i32,
+}
+
+/// Where a message goes, as far as limits care.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The mail server.
+    Mail,
+    /// A host and port.
+    Host(String),
+}
+
+impl Endpoint {
+    /// The endpoint of an address, whose host is given for a webhook.
+    #[must_use]
+    pub fn of(method: Method, host: String) -> Self {
+        match method {
+            Method::Mail => Self::Mail,
+            Method::Webhook => Self::Host(host),
+        }
+    }
+
+    const fn room(&self) -> usize {
+        match self {
+            Self::Mail => MAILS,
+            Self::Host(_) => TO_ONE_ENDPOINT,
+        }
+    }
+}
+
+/// Who is on the way and who waits in line.
+#[derive(Debug, Default)]
+pub struct Slots {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: HashMap<Attempt, Endpoint>,
+    taken: HashMap<Endpoint, usize>,
+    line: VecDeque<(Endpoint, Tenant, DeliveryId)>,
+    in_line: HashSet<DeliveryId>,
+}
+
+/// What became of a wish for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// The slot is held, newly.
+    Held,
+    /// This very attempt holds one already.
+    HeldBefore,
+    /// There is no room; the delivery waits in line.
+    InLine,
+}
+
+impl Inner {
+    fn room(&self, endpoint: &Endpoint) -> bool {
+        self.held.len() < IN_ALL && self.taken.get(endpoint).is_none_or(|taken| *taken < endpoint.room())
+    }
+}
+
+impl Slots {
+    /// Wishes for a slot.
+    pub fn hold(&self, attempt: &Attempt, endpoint: Endpoint) -> Wish {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.held.contains_key(attempt) {
+            return Wish::HeldBefore;
+        }
+        if inner.room(&endpoint) {
+            *inner.taken.entry(endpoint.clone()).or_default() += 1;
+            inner.held.insert(attempt.clone(), endpoint);
+            return Wish::Held;
+        }
+        if inner.line.len() < IN_LINE_AT_MOST && inner.in_line.insert(attempt.delivery) {
+            inner.line.push_back((endpoint, attempt.tenant.clone(), attempt.delivery));
+        }
+        Wish::InLine
+    }
+
+    /// Whether an attempt is on its way here.
+    #[must_use]
+    pub fn holds(&self, attempt: &Attempt) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).held.contains_key(attempt)
+    }
+
+    /// Gives the slot back.
+    pub fn release(&self, attempt: &Attempt) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = inner.held.remove(attempt)
+            && let Some(taken) = inner.taken.get_mut(&endpoint)
+        {
+            *taken -= 1;
+            if *taken == 0 {
+                inner.taken.remove(&endpoint);
+            }
+        }
+    }
+
+    /// Takes the first out of the line that has room now.
+    pub fn next(&self) -> Option<(Tenant, DeliveryId)> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = inner.line.iter().position(|(endpoint, ..)| inner.room(endpoint))?;
+        let (_, tenant, delivery) = inner.line.remove(place)?;
+        inner.in_line.remove(&delivery);
+        Some((tenant, delivery))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt() -> Attempt {
+        let tenant = Tenant { id: kit::id::draw().into(), slug: "default".to_owned() };
+        Attempt { tenant, delivery: DeliveryId::draw(), number: 1 }
+    }
+
+    fn host(name: &str) -> Endpoint {
+        Endpoint::Host(name.to_owned())
+    }
+
+    #[test]
+    fn one_endpoint_that_hangs_leaves_room_for_others() {
+        let slots = Slots::default();
+        let hanging: Vec<Attempt> = (0..10).map(|_| attempt()).collect();
+        let held = hanging.iter().filter(|attempt| slots.hold(attempt, host("slow:443")) == Wish::Held).count();
+        assert_eq!(held, TO_ONE_ENDPOINT);
+        assert_eq!(slots.hold(&attempt(), host("fast:443")), Wish::Held);
+        assert_eq!(slots.hold(&hanging[0], host("slow:443")), Wish::HeldBefore);
+        assert!(slots.holds(&hanging[0]) && !slots.holds(&hanging[9]));
+        assert_eq!(slots.next(), None);
+        slots.release(&hanging[0]);
+        assert_eq!(slots.next().map(|(_, delivery)| delivery), Some(hanging[4].delivery));
+        assert_eq!(slots.hold(&hanging[4], host("slow:443")), Wish::Held);
+    }
+
+    #[test]
+    fn no_more_than_so_many_in_all() {
+        let slots = Slots::default();
+        let held: Vec<Attempt> = (0..IN_ALL).map(|_| attempt()).collect();
+        for (place, attempt) in held.iter().enumerate() {
+            assert_eq!(slots.hold(attempt, host(&format!("h{place}:443"))), Wish::Held);
+        }
+        let next = attempt();
+        assert_eq!(slots.hold(&next, host("other:443")), Wish::InLine);
+        assert_eq!(slots.hold(&next, host("other:443")), Wish::InLine);
+        slots.release(&held[0]);
+        assert_eq!(slots.next().map(|(_, delivery)| delivery), Some(next.delivery));
+        assert_eq!(slots.next(), None);
+    }
+}

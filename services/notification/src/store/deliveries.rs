@@ -1,0 +1,377 @@
+//! Deliveries, their messages and their timers. How often one was tried and when it is tried next
+//! are measures: written here without a revision.
+
+use chrono::{DateTime, Utc};
+use kit::{
+    db::Transaction,
+    filter::{Expression, Field, Kind},
+    id::{IncidentId, Tenant, TenantId},
+    journal::{Cause, Entry},
+    problem::Problem,
+    timer,
+};
+use proto::common::v1::Actor;
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::{SCHEMA, Stored, wrong};
+use crate::{
+    domain::{
+        Delivery, DeliveryId, DeliveryWhat, Message, Method,
+        delivery::{Decision, FIRST, State},
+        event,
+    },
+    events::publish,
+};
+
+/// The timer of the next attempt.
+pub const SEND: &str = "send";
+/// The timer that finds an attempt whose process ended.
+pub const RECOVER: &str = "recover";
+/// The timer of the repeat.
+pub const REPEAT: &str = "repeat";
+
+/// What people filter by.
+pub const FIELDS: &[Field] = &[
+    Field {
+        name: "state",
+        column: "state",
+        kind: Kind::Enum(&[
+            ("PENDING", "PENDING"),
+            ("DELIVERED", "DELIVERED"),
+            ("FAILED", "FAILED"),
+            ("CANCELLED", "CANCELLED"),
+        ]),
+    },
+    Field { name: "method", column: "method", kind: Kind::Enum(&[("MAIL", "MAIL"), ("WEBHOOK", "WEBHOOK")]) },
+    Field { name: "person_id", column: "person_id", kind: Kind::Uuid },
+    Field { name: "rule_id", column: "rule_id", kind: Kind::Uuid },
+    Field { name: "subject_record_id", column: "subject_record_id", kind: Kind::Uuid },
+    Field { name: "event_type", column: "event_type", kind: Kind::Text },
+];
+
+const COLUMNS: &str = "id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
+    contact_method_id, method, sequence, repeat_after_seconds, state, reason, attempt_count, next_attempt_at, delivered_at, created_at,
+    updated_at";
+
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    revision: i64,
+    rule_id: Option<Uuid>,
+    event_id: Uuid,
+    event_type: String,
+    subject_record_id: Uuid,
+    subject_record_number: String,
+    incident_id: Option<Uuid>,
+    person_id: Uuid,
+    contact_method_id: Uuid,
+    method: String,
+    sequence: i32,
+    repeat_after_seconds: i64,
+    state: String,
+    reason: String,
+    attempt_count: i32,
+    next_attempt_at: Option<DateTime<Utc>>,
+    delivered_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Delivery {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            method: Method::of(&row.method).ok_or_else(|| wrong(row.id, "method"))?,
+            state: State::of(&row.state).ok_or_else(|| wrong(row.id, "state"))?,
+            id: row.id.into(),
+            revision: row.revision,
+            rule_id: row.rule_id.map(Into::into),
+            event_id: row.event_id,
+            event_type: row.event_type,
+            subject_record_id: row.subject_record_id,
+            subject_record_number: row.subject_record_number,
+            incident_id: row.incident_id.map(Into::into),
+            person_id: row.person_id.into(),
+            contact_method_id: row.contact_method_id.into(),
+            sequence: row.sequence,
+            repeat_after_seconds: row.repeat_after_seconds,
+            reason: row.reason,
+            attempt_count: row.attempt_count,
+            next_attempt_at: row.next_attempt_at,
+            delivered_at: row.delivered_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// Finds a delivery.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find(tx: &mut Transaction, id: DeliveryId) -> Result<Option<Delivery>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        Row,
+        "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
+                contact_method_id, method, sequence, repeat_after_seconds, state, reason, attempt_count, next_attempt_at, delivered_at,
+                created_at, updated_at
+         from notification.deliveries where id = $1",
+        id.0
+    )
+    .fetch_optional(tx.connection())
+    .await?;
+    row.map(Delivery::try_from).transpose()
+}
+
+/// Finds a delivery and locks it until the commit.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find_for_update(tx: &mut Transaction, id: DeliveryId) -> Result<Option<Delivery>, sqlx::Error> {
+    sqlx::query!("select id from notification.deliveries where id = $1 for update", id.0)
+        .fetch_optional(tx.connection())
+        .await?;
+    find(tx, id).await
+}
+
+/// The pending deliveries about a record, or about the clocks of an incident, locked until the
+/// commit in order of id. Messages that say the news itself (`except`) stay.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn pending_about(
+    tx: &mut Transaction,
+    tenant: TenantId,
+    record: Uuid,
+    incident: Option<IncidentId>,
+) -> Result<Vec<Delivery>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
+                contact_method_id, method, sequence, repeat_after_seconds, state, reason, attempt_count, next_attempt_at, delivered_at,
+                created_at, updated_at
+         from notification.deliveries
+         where tenant_id = $1 and state = 'PENDING' and (subject_record_id = $2 or incident_id = $3) order by id for update",
+        tenant.0,
+        record,
+        incident.map(|incident| incident.0)
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Delivery::try_from).collect()
+}
+
+/// Tells no more about an incident once more.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn end_repeats(tx: &mut Transaction, tenant: TenantId, incident: IncidentId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from notification.timer where tenant_id = $1 and kind = 'repeat'
+         and record_id in (select id from notification.deliveries where tenant_id = $1 and incident_id = $2)",
+        tenant.0,
+        incident.0
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Who was told that a clock was breached: the latest message of each way.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn told_of_breach(tx: &mut Transaction, tenant: TenantId, clock: Uuid) -> Result<Vec<Delivery>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select distinct on (contact_method_id) id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number,
+                incident_id, person_id, contact_method_id, method, sequence, repeat_after_seconds, state, reason, attempt_count,
+                next_attempt_at, delivered_at, created_at, updated_at
+         from notification.deliveries
+         where tenant_id = $1 and subject_record_id = $2 and event_type = $3 and state = 'DELIVERED' order by contact_method_id, id desc",
+        tenant.0,
+        clock,
+        event::CLOCK_BREACHED
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Delivery::try_from).collect()
+}
+
+/// By which ways an event is told already.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn ways_told(tx: &mut Transaction, tenant: TenantId, event: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select contact_method_id from notification.deliveries where tenant_id = $1 and event_id = $2 and sequence = 1",
+        tenant.0,
+        event
+    );
+    found.fetch_all(tx.connection()).await
+}
+
+/// Saves a new delivery with its message.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn request(
+    tx: &mut Transaction,
+    decision: Decision,
+    message: &Message,
+    cause: &Cause,
+) -> Result<Delivery, sqlx::Error> {
+    let delivery = super::commit(tx, decision, cause).await?;
+    sqlx::query!(
+        "update notification.deliveries set message_subject = $2, message_body = $3 where id = $1",
+        delivery.id.0,
+        message.subject,
+        message.body
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(delivery)
+}
+
+/// The message of a delivery.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn message(tx: &mut Transaction, id: DeliveryId) -> Result<Message, sqlx::Error> {
+    sqlx::query_as!(
+        Message,
+        r#"select message_subject as subject, message_body as body from notification.deliveries where id = $1"#,
+        id.0
+    )
+    .fetch_one(tx.connection())
+    .await
+}
+
+/// Notes how often it was tried and when it is looked at next.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn note_attempt(
+    tx: &mut Transaction,
+    id: DeliveryId,
+    count: i32,
+    next: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update notification.deliveries set attempt_count = $2, next_attempt_at = $3 where id = $1",
+        id.0,
+        count,
+        next
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Lets a delivery that waited in line be tried now. False when it no longer waits.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn promote(pool: &sqlx::PgPool, id: DeliveryId, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update notification.timer set due_at = $2 where record_id = $1 and kind = 'send' and due_at > $2",
+        id.0,
+        now
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+impl Delivery {
+    async fn set_timers(&self, tx: &mut Transaction, tenant: &Tenant) -> Result<(), sqlx::Error> {
+        match self.state {
+            State::Pending => {
+                timer::set(tx, SCHEMA, tenant, self.id.0, SEND, self.next_attempt_at).await?;
+                if self.sequence == FIRST && self.repeat_after_seconds > 0 {
+                    let due = self.created_at + chrono::TimeDelta::seconds(self.repeat_after_seconds);
+                    timer::set(tx, SCHEMA, tenant, self.id.0, REPEAT, Some(due)).await?;
+                }
+            }
+            State::Delivered | State::Failed | State::Cancelled => {
+                timer::set(tx, SCHEMA, tenant, self.id.0, SEND, None).await?;
+                timer::set(tx, SCHEMA, tenant, self.id.0, RECOVER, None).await?;
+                if self.state == State::Cancelled {
+                    timer::set(tx, SCHEMA, tenant, self.id.0, REPEAT, None).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stored for Delivery {
+    type What = DeliveryWhat;
+
+    const KIND: &'static str = "delivery";
+    const FIELDS: &'static [Field] = FIELDS;
+
+    async fn find(tx: &mut Transaction, id: Uuid) -> Result<Option<Self>, sqlx::Error> {
+        find(tx, id.into()).await
+    }
+
+    async fn find_for_update(tx: &mut Transaction, id: Uuid) -> Result<Option<Self>, sqlx::Error> {
+        find_for_update(tx, id.into()).await
+    }
+
+    async fn list(
+        tx: &mut Transaction,
+        filter: Option<&Expression>,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<Self>, Problem> {
+        let query = QueryBuilder::<Postgres>::new(format!("select {COLUMNS} from notification.deliveries where true"));
+        let rows: Vec<Row> = super::page(tx, query, FIELDS, filter, after, limit).await?;
+        Ok(rows.into_iter().map(Delivery::try_from).collect::<Result<_, _>>()?)
+    }
+
+    fn place(&self) -> (Uuid, i64) {
+        (self.id.0, self.revision)
+    }
+
+    fn entry(&self, what: &DeliveryWhat, actor: &Actor) -> Entry {
+        publish::delivery(self, *what, actor)
+    }
+
+    async fn save(&self, tx: &mut Transaction, tenant: &Tenant) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "insert into notification.deliveries as d (id, tenant_id, revision, rule_id, event_id, event_type, subject_record_id,
+                subject_record_number, incident_id, person_id, contact_method_id, method, sequence, repeat_after_seconds, state, reason,
+                attempt_count, next_attempt_at, delivered_at, message_subject, message_body, created_at, updated_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, '', '', $20, $21)
+             on conflict (id) do update set revision = $3, state = $15, reason = $16, next_attempt_at = $18, delivered_at = $19, updated_at = $21
+             where d.revision < $3",
+            self.id.0,
+            tenant.id.0,
+            self.revision,
+            self.rule_id.map(|id| id.0),
+            self.event_id,
+            self.event_type,
+            self.subject_record_id,
+            self.subject_record_number,
+            self.incident_id.map(|id| id.0),
+            self.person_id.0,
+            self.contact_method_id.0,
+            self.method.name(),
+            self.sequence,
+            self.repeat_after_seconds,
+            self.state.name(),
+            self.reason,
+            self.attempt_count,
+            self.next_attempt_at,
+            self.delivered_at,
+            self.created_at,
+            self.updated_at
+        )
+        .execute(tx.connection())
+        .await?;
+        self.set_timers(tx, tenant).await
+    }
+}

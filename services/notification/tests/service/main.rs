@@ -1,0 +1,11 @@
+//! The notification service on real Postgres and NATS: what callers see ([`api`]), what events of
+//! other services do ([`events`]), how webhooks leave ([`sending`]), what the tables hold ([`store`]).
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod api;
+mod desk;
+mod events;
+mod sending;
+mod sink;
+mod store;
