@@ -59,6 +59,9 @@ impl Reader {
 
     fn relative(self, at: DateTime<Utc>) -> String {
         let away = at - self.now;
+        if away.abs() < TimeDelta::seconds(1) {
+            return "now".to_owned();
+        }
         let length = largest_unit(away.abs());
         if away > TimeDelta::zero() { format!("in {length}") } else { format!("{length} ago") }
     }
@@ -77,19 +80,21 @@ pub fn instant(rfc3339: &str) -> Option<DateTime<Utc>> {
 
 fn largest_unit(length: TimeDelta) -> String {
     let seconds = length.num_seconds();
+    let rounded = |unit: i64| (seconds + unit / 2) / unit;
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        60..3_570 => format!("{} min", rounded(60)),
+        3_570..171_000 => format!("{} h", rounded(3_600)),
+        _ => format!("{} d", rounded(86_400)),
     }
 }
 
-/// A length of time in its two largest units: `1 h 30 min`.
+/// A length of time in its two largest units: `1 h 30 min`. Hours are the largest: the days of a
+/// business calendar are shorter than others.
 pub fn length(seconds: i64) -> String {
     let sign = if seconds < 0 { "-" } else { "" };
     let rest = seconds.unsigned_abs();
-    let units = [(rest / 86_400, "d"), (rest / 3_600 % 24, "h"), (rest / 60 % 60, "min"), (rest % 60, "s")];
+    let units = [(rest / 3_600, "h"), (rest / 60 % 60, "min"), (rest % 60, "s")];
     let mut parts: Vec<String> = Vec::new();
     for (count, unit) in units {
         if parts.len() == 2 || (count == 0 && parts.is_empty()) {
@@ -162,6 +167,16 @@ pub fn tone(word: &str) -> Tone {
         "RESOLVED" | "MET" | "DELIVERED" | "COMPLETED" | "APPROVED" => Tone::Good,
         "CLOSED" | "CANCELLED" | "CLEARED" | "RETIRED" | "DISABLED" | "DEACTIVATED" | "ENDED" | "INFO" => Tone::Faint,
         _ => Tone::Plain,
+    }
+}
+
+/// Text on one line that does not fill it.
+pub fn one_line(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Shown {
     Id,
     /// As it is.
     Text,
+    /// The beginning of it, on one line.
+    Line,
     /// A word of the contract, in lower case and in a colour that says how it stands.
     Word,
     /// An instant, with how long ago.

@@ -7,7 +7,7 @@ use super::{
     names::{Names, quoted},
     noun::{Also, Column, Noun, Shown, column},
     nouns::{CLOCK, DELIVERY},
-    out::{Look, Tone, say},
+    out::{Look, Tone, harmless, remark, say},
     run::Run,
     story, table,
     table::Page,
@@ -46,6 +46,8 @@ pub struct Whole {
     pub deliveries: Vec<Value>,
     /// What happened.
     pub events: Vec<Value>,
+    /// Why something of this is not here.
+    pub missing: Vec<String>,
 }
 
 /// Shows a record whole.
@@ -61,31 +63,44 @@ pub async fn show(run: &Run, id: &str, also: &[Also]) -> Result<(), Failure> {
     wanted.extend(table::pointed_at(DELIVERIES, &whole.deliveries));
     wanted.extend(story::pointed_at(&whole.events));
     names.learn(&run.rest, wanted).await;
-    say(&text_of(&run.page(&names), run.noun, &whole))
+    say(&text_of(&run.page(&names), run.noun, &whole))?;
+    whole.missing.iter().for_each(|why| remark(&harmless(&format!("not everything is shown: {why}"))));
+    Ok(())
 }
 
 async fn gather(run: &Run, record: Value, also: &[Also]) -> Result<Whole, Failure> {
     let id = text(&record, "id").to_owned();
     let mut whole = Whole { record, ..Whole::default() };
     for part in also {
-        match part {
-            Also::Clocks => {
-                let filter = format!("incident_id = {}", quoted(&id));
-                whole.clocks = run.rest.list(CLOCK.path, CLOCK.list_field, &filter, SHOWN_AT_MOST).await?.records;
+        match add(run, &id, *part, &mut whole).await {
+            // The record is there; what a service that is away would add, or what this key may not
+            // read, is missed and said.
+            Err(failure @ (Failure::Unreachable { .. } | Failure::Denied(_))) => {
+                whole.missing.push(failure.to_string())
             }
-            Also::Deliveries => {
-                let clocks = whole.clocks.iter().map(|clock| text(clock, "id"));
-                let about = clocks.chain([id.as_str()]).take(20);
-                let filter: Vec<_> = about.map(|id| format!("subject_record_id = {}", quoted(id))).collect();
-                let filter = filter.join(" OR ");
-                whole.deliveries =
-                    run.rest.list(DELIVERY.path, DELIVERY.list_field, &filter, SHOWN_AT_MOST).await?.records;
-                whole.deliveries.reverse();
-            }
-            Also::Story => whole.events = run.rest.history(run.noun.path, &id).await?,
+            added => added?,
         }
     }
     Ok(whole)
+}
+
+async fn add(run: &Run, id: &str, part: Also, whole: &mut Whole) -> Result<(), Failure> {
+    match part {
+        Also::Clocks => {
+            let filter = format!("incident_id = {}", quoted(id));
+            whole.clocks = run.rest.list(CLOCK.path, CLOCK.list_field, &filter, SHOWN_AT_MOST).await?.records;
+        }
+        Also::Deliveries => {
+            let clocks = whole.clocks.iter().map(|clock| text(clock, "id"));
+            let about = clocks.chain([id]).take(20);
+            let filter: Vec<_> = about.map(|id| format!("subject_record_id = {}", quoted(id))).collect();
+            let filter = filter.join(" OR ");
+            whole.deliveries = run.rest.list(DELIVERY.path, DELIVERY.list_field, &filter, SHOWN_AT_MOST).await?.records;
+            whole.deliveries.reverse();
+        }
+        Also::Story => whole.events = run.rest.history(run.noun.path, id).await?,
+    }
+    Ok(())
 }
 
 /// A record and what belongs to it, as text.

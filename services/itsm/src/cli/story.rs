@@ -67,7 +67,7 @@ pub fn live(page: &Page<'_>, noun: &Noun, entry: &Value) -> String {
         .map(|path| text(record, path))
         .find(|handle| !handle.is_empty())
         .unwrap_or_else(|| id_end(text(entry, "recordId"), 8));
-    line(page, &time, handle, &who(page.names, &entry["event"]), 20, &told(page.names, noun, entry))
+    line(page, &time, handle, &who(page.names, &entry["event"]), 32, &told(page.names, noun, entry))
 }
 
 fn line(page: &Page<'_>, time: &str, handle: &str, who: &str, width: usize, told: &Told) -> String {

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets
 use serde_json::Value;
 
 use super::{
-    format::{Reader, bar, digits_needed, id_end, instant, length, short_length, tone, word},
+    format::{Reader, bar, digits_needed, id_end, instant, length, one_line, short_length, tone, word},
     names::Names,
     noun::{Column, Kind, Shown},
     out::{Look, Tone, harmless},
@@ -122,6 +122,7 @@ fn cell(page: &Page<'_>, column: &Column, record: &Value, digits: usize) -> (Str
             Value::Number(number) => number.to_string(),
             _ => said.to_owned(),
         }),
+        Shown::Line => plain(one_line(said)),
         Shown::Word => (word(said), tone(said)),
         Shown::Time if said.is_empty() => plain(String::new()),
         Shown::Time => plain(page.reader.time(said)),

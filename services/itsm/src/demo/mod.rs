@@ -78,7 +78,8 @@ async fn tell(rest: &Rest, look: Look, night: &night::Night) -> anyhow::Result<(
 fn commands(data: &Path, number: &str) -> String {
     let program = std::env::args_os().next().map(|arg| arg.to_string_lossy().into_owned());
     let program = program.filter(|program| program.contains('/')).unwrap_or_else(|| "itsm".to_owned());
-    let is_default = data == Path::new("./var") || data == Path::new("var");
+    // The client looks into ./var by itself; `up` names its folder from the root on.
+    let is_default = std::path::absolute(data).ok() == std::path::absolute("var").ok();
     let data = if is_default { String::new() } else { format!(" --data {}", data.display()) };
     [
         format!("  {program} incident show {number}{data}"),

@@ -107,7 +107,7 @@ const REJECTED: Noun = Noun {
         column("format", "format", Shown::Text),
         column("field", "field", Shown::Text),
         column("reason", "reason", Shown::Text),
-        column("raw", "raw", Shown::Text),
+        column("raw", "raw", Shown::Line),
     ],
     particulars: &[],
     verbs: &[],

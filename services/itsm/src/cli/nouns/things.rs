@@ -10,7 +10,7 @@ const DESCRIPTION: Field = option("description", "description", Takes::Text, "Wh
 const OWNER: Field = option("owner", "owningTeamId", Takes::One(Kind::Team), "The team that answers for it");
 const SUPPORT: Field =
     option("support", "supportTeamId", Takes::One(Kind::Team), "The team that gets its incidents; else the owner");
-const ACTIVATE: Verb = act("activate", "Puts it into use", &[]);
+const ACTIVATE: Verb = act("activate", "Puts it into use again", &[]);
 const RETIRE: Verb = act("retire", "Takes it out of use", &[]);
 
 /// Something a customer knows by name.
@@ -19,7 +19,8 @@ pub const SERVICE: Noun = Noun {
     about: "Services: what the business knows by name",
     examples: "Examples:
   itsm service create checkout --impact extensive --owner payments
-  itsm service activate checkout",
+  itsm service list --filter 'state = \"LIVE\"'
+  itsm service retire checkout",
     path: "services",
     list_field: "services",
     record_field: "service",
@@ -45,7 +46,7 @@ pub const SERVICE: Noun = Noun {
         SHOW_WITH_STORY,
         verb(
             "create",
-            "Plans one; activate it to put it into use",
+            "Adds one",
             Does::Create(Answer::Record),
             &[
                 NAME,
@@ -97,7 +98,7 @@ pub const CI: Noun = Noun {
         SHOW_WITH_STORY,
         verb(
             "create",
-            "Plans one; activate it to put it into use",
+            "Adds one",
             Does::Create(Answer::Record),
             &[
                 NAME,

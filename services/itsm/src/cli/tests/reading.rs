@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::super::{
-    format::{Reader, Zone, bar, digits_needed, id_end, length, read_length, read_time, word},
+    format::{Reader, Zone, bar, digits_needed, id_end, length, one_line, read_length, read_time, word},
     names::Names,
     noun::{Kind, Noun},
     nouns::{ALERT, CLOCK, DELIVERY, INCIDENT, NOUNS},
@@ -164,6 +164,7 @@ fn an_incident_whole() {
         clocks: vec![clock("RESPONSE", "MET", 900, 48), clock("RESOLUTION", "MET", 14_400, 188)],
         deliveries: vec![delivery],
         events: events(),
+        missing: Vec::new(),
     };
     insta::assert_snapshot!(text_of(&page(&names), &INCIDENT, &whole));
 }
@@ -172,7 +173,7 @@ fn an_incident_whole() {
 fn an_event_as_it_comes() {
     let names = names();
     let events = events();
-    insta::assert_snapshot!(story::live(&page(&names), &INCIDENT, &events[1]), @"14:04:10.000  INC0001042  Ada Okafor            acknowledged it");
+    insta::assert_snapshot!(story::live(&page(&names), &INCIDENT, &events[1]), @"14:04:10.000  INC0001042  Ada Okafor                        acknowledged it");
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn an_event_of_any_other_noun() {
         "type": "rejected", "recordId": INCIDENT_ID, "at": "2026-11-23T14:04:10Z",
         "event": { "change": { "number": "CHG0000017" }, "actor": person(), "rejected": { "reason": "not tonight" } },
     });
-    insta::assert_snapshot!(story::live(&page(&names), change, &entry), @"14:04:10.000  CHG0000017  Ada Okafor            rejected - not tonight");
+    insta::assert_snapshot!(story::live(&page(&names), change, &entry), @"14:04:10.000  CHG0000017  Ada Okafor                        rejected - not tonight");
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn lengths_of_time_are_read_as_they_are_written() {
         assert_eq!(read_length(text), None, "{text}");
     }
     let shown: Vec<String> = [0, 48, 60, 75, 5_400, 14_400, 172_800, 176_461, -90].into_iter().map(length).collect();
-    assert_eq!(shown, ["0 s", "48 s", "1 min", "1 min 15 s", "1 h 30 min", "4 h", "2 d", "2 d 1 h", "-1 min 30 s"]);
+    assert_eq!(shown, ["0 s", "48 s", "1 min", "1 min 15 s", "1 h 30 min", "4 h", "48 h", "49 h 1 min", "-1 min 30 s"]);
 }
 
 #[test]
@@ -222,6 +223,34 @@ fn times_are_read_from_people() {
     assert_eq!(read_time("2026-11-24T22:00:00+01:00", now), Some(at("2026-11-24T21:00:00Z")));
     assert!(read_time("2026-11-24 22:00", now).is_some());
     assert_eq!(read_time("tomorrow", now), None);
+}
+
+#[test]
+fn how_far_away_an_instant_is() {
+    let reader = Reader { now: at("2026-11-23T14:07:00Z"), zone: Zone::Utc };
+    let shown: Vec<String> = [
+        "2026-11-23T14:07:00.9Z",
+        "2026-11-23T14:06:01Z",
+        "2026-11-23T14:05:31Z",
+        "2026-11-23T16:06:59Z",
+        "2026-11-22T14:07:00Z",
+        "2027-02-21T14:06:59Z",
+        "no time",
+    ]
+    .into_iter()
+    .map(|at| reader.time(at))
+    .collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    14:07:00 (now)
+    14:06:01 (59 s ago)
+    14:05:31 (1 min ago)
+    16:06:59 (in 2 h)
+    2026-11-22 14:07 (24 h ago)
+    2027-02-21 14:06 (in 90 d)
+    no time
+    ");
+    assert_eq!(one_line("a\n  b"), "a b");
+    assert_eq!(one_line(&"ü".repeat(70)).chars().count(), 61);
 }
 
 #[test]
