@@ -150,6 +150,8 @@ fn holds(before: &Change, what: &What, after: &Change) -> Result<(), TestCaseErr
         prop_assert!(before.state != State::Failed || !after.review_notes.is_empty());
         prop_assert!(after.kind != ChangeType::Emergency || !after.review_notes.is_empty());
     }
+    let rejected = matches!(what, What::Rejected { .. });
+    prop_assert!(!rejected || before.approval.is_none());
     // What is set where.
     prop_assert!(after.state != State::Approved || after.is_approved());
     prop_assert!(after.state != State::Failed || !after.outcome_notes.is_empty());
@@ -272,6 +274,19 @@ fn an_emergency_begins_unapproved_and_ends_only_approved_and_reviewed() {
     assert_eq!(approved.state, State::Failed);
     assert_eq!(approved.close(" ".to_owned(), noon()), Err(Refusal::ReviewNotesMissing));
     assert_eq!(after(approved.close("buy other disks".to_owned(), noon())).state, State::Closed);
+}
+
+#[test]
+fn an_emergency_that_has_a_time_is_approved_or_rejected_once() {
+    let requested = after(draft(ChangeType::Emergency).request(noon()));
+    let scheduled = after(requested.schedule(window(1, 1), noon()));
+    let rejected = after(scheduled.reject("too late".to_owned(), noon()));
+    assert_eq!((rejected.state, rejected.planned), (State::Rejected, None));
+    let approved = after(scheduled.approve(APPROVER, String::new(), noon()));
+    assert_eq!(approved.reject("too late".to_owned(), noon()), Err(Refusal::AlreadyApproved));
+    let edit = Update { test_plan: Some("look".to_owned()), ..Update::default() };
+    let edited = after(approved.update(edit, noon()));
+    assert_eq!((edited.state, edited.planned, edited.approval), (State::Scheduled, Some(window(1, 1)), None));
 }
 
 #[test]
