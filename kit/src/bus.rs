@@ -3,8 +3,9 @@
 
 use std::{str::FromStr, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr};
 use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
 use prost::bytes::Bytes;
 use proto::common::v1::FeedEntry;
 use uuid::Uuid;
@@ -25,12 +26,18 @@ pub struct BusOptions {
 /// Connects as a service; goes on trying for ever, also at first.
 ///
 /// # Errors
-/// Fails when the credentials cannot be read.
+/// Fails when the URL is none or the credentials cannot be read.
 pub async fn connect(service: &str, options: &BusOptions) -> Result<Client, std::io::Error> {
     let name = service.to_owned();
     let mut connect = ConnectOptions::new();
     if let Some(file) = &options.credentials {
         connect = ConnectOptions::with_credentials_file(file).await?;
+    }
+    // The client itself ignores what stands before the host.
+    let address = ServerAddr::from_str(&options.url)?;
+    if let Some(user) = address.username() {
+        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        connect = connect.user_and_password(decode(user), decode(address.password().unwrap_or_default()));
     }
     connect
         .name(format!("itsm {service}"))
@@ -55,7 +62,7 @@ pub async fn connect(service: &str, options: &BusOptions) -> Result<Client, std:
                 }
             }
         })
-        .connect(&options.url)
+        .connect(address)
         .await
         .map_err(std::io::Error::other)
 }

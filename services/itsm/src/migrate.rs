@@ -123,7 +123,7 @@ fn refuse_newer(service: &str, migrator: &Migrator, applied: &[Applied]) -> anyh
 /// A database role of a service.
 struct Role {
     name: String,
-    /// Of those who log in; the owner does not.
+    /// What Postgres keeps of the password of those who log in; the owner does not.
     password: Option<String>,
     connections: u16,
     schema: &'static str,
@@ -137,7 +137,7 @@ impl Role {
 }
 
 fn roles(service: &'static str, passwords: &Passwords, connections: u16) -> [Role; 3] {
-    let login = |name: String| Role { password: Some(passwords.of(&name)), name, connections, schema: service };
+    let login = |name: String| Role { password: Some(passwords.kept(&name)), name, connections, schema: service };
     [
         Role { name: format!("{service}_owner"), password: None, connections, schema: service },
         login(service.to_owned()),

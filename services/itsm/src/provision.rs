@@ -9,14 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use directory::app::credential::Credential;
 use kit::{
+    caller::Caller,
     clock::{Clock, DatabaseClock},
     db::Database,
-    id::Tenant,
+    id::{PersonId, Tenant},
 };
 
 use crate::{
@@ -32,6 +33,8 @@ use crate::{
 pub const FIRST_TENANT: &str = "default";
 /// Its first team.
 const FIRST_TEAM: (&str, &str) = ("operations", "Operations");
+/// Whom a fresh installation's mails go to: nobody outside, until somebody changes it.
+pub const ADMINISTRATOR_EMAIL: &str = "administrator@localhost";
 /// The integration that a fresh installation shows itself with.
 pub const DEMO_INTEGRATION: &str = "demo";
 /// A file that is not yet known to be true.
@@ -80,7 +83,7 @@ pub struct Administrator<'a> {
 /// Fails when the database is away or the texts are not allowed.
 pub async fn run(options: Options, settings: &Settings) -> anyhow::Result<String> {
     if settings.database.url.is_empty() {
-        anyhow::bail!("no database: set DATABASE_URL; `itsm up` makes its first administrator by itself");
+        bail!("no database: set DATABASE_URL; `itsm up` makes its first administrator by itself");
     }
     let paths = shared_folder(&options.data).await?;
     let database = database_at(&settings.database.url)?;
@@ -146,7 +149,61 @@ pub async fn seed(process: &Process, paths: &DataPaths, tenant: &Tenant) -> anyh
     if let Some(sla) = &process.apps().sla {
         sla.ensure_default_agreement(tenant, None).await.context("cannot make the default agreement")?;
     }
-    Ok(())
+    if let Some(notification) = &process.apps().notification {
+        let administrator = administrator(process, paths).await?;
+        let made = notification.ensure_defaults(tenant, administrator, ADMINISTRATOR_EMAIL).await;
+        made.context("cannot make the mail method and the rule")?;
+    }
+    SeedMark::of(paths).remove()
+}
+
+/// Whose key the data folder has.
+async fn administrator(process: &Process, paths: &DataPaths) -> anyhow::Result<PersonId> {
+    let key = read_text(&paths.admin_key())?.unwrap_or_default();
+    let directory = process.apps().directory.as_ref().context("the directory does not run here")?;
+    let signed_in = directory.authenticate(key.trim()).await.context("cannot ask the directory")?;
+    let token = signed_in.with_context(|| format!("{} is no key", paths.admin_key().display()))?.token;
+    match process.verifier().verify(&token, process.clock().now())? {
+        Caller::Person(person) => Ok(person.id),
+        Caller::Service(_) => bail!("{} is no person's", paths.admin_key().display()),
+    }
+}
+
+/// Says in the data folder that the tenant is not yet what it shall start with, so that a start that
+/// was killed in between is finished by the next.
+pub struct SeedMark(PathBuf);
+
+impl SeedMark {
+    /// The mark of a data folder.
+    pub fn of(paths: &DataPaths) -> Self {
+        Self(paths.root().join("seed.pending"))
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// Fails as the file system does.
+    pub fn set(&self) -> anyhow::Result<()> {
+        Ok(write_private(&self.0, b"")?)
+    }
+
+    /// Takes it away.
+    ///
+    /// # Errors
+    /// Fails as the file system does.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.0.display()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A key of the form that `alert` makes.

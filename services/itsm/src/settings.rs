@@ -10,11 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
 use kit::{
     config::{ConfigError, Secret},
     telemetry::Format,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::embedded::folder::DataPaths;
 
 /// Variables that other tools use too, or that are nicer to say, and the keys they set.
 const ALIASES: [(&str, &str); 4] = [
@@ -52,6 +55,23 @@ pub struct Settings {
     pub change: change::Settings,
     /// Service levels.
     pub sla: sla::Settings,
+    /// Messages to people and webhooks.
+    pub notification: notification::Settings,
+}
+
+impl Settings {
+    /// The settings with what depends on the place filled in where nothing else was said.
+    #[must_use]
+    pub fn at(mut self, paths: &DataPaths, secret: &[u8]) -> Self {
+        let notification = &mut self.notification;
+        if notification.mail_folder == notification::Settings::default().mail_folder {
+            notification.mail_folder = paths.mail();
+        }
+        if notification.secret_key.is_empty() {
+            notification.secret_key = Secret::new(HEXLOWER.encode(secret));
+        }
+        self
+    }
 }
 
 /// What is logged, and how.

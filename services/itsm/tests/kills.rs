@@ -82,7 +82,14 @@ async fn start(data: &Path, port: u16) -> Running {
 
 /// One writer: incidents by REST and alerts by HTTP, each with its own key, until the stop. A
 /// request without an answer is sent again with the same key.
-async fn write(client: reqwest::Client, url: String, keys: (String, String), ledger: Arc<Ledger>, counter: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+async fn write(
+    client: reqwest::Client,
+    url: String,
+    keys: (String, String),
+    ledger: Arc<Ledger>,
+    counter: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) {
     let (admin, demo) = keys;
     while !stop.load(Ordering::Relaxed) {
         let number = counter.fetch_add(1, Ordering::Relaxed);
@@ -112,9 +119,16 @@ async fn write(client: reqwest::Client, url: String, keys: (String, String), led
 
 /// Sends again what was never acknowledged, as a sender does, with the same keys.
 async fn send_again(client: &reqwest::Client, url: &str, admin: &str, ledger: &Ledger) {
-    let open: Vec<String> = ledger.incidents.lock().unwrap().iter().filter(|(_, done)| !**done).map(|(key, _)| key.clone()).collect();
+    let open: Vec<String> =
+        ledger.incidents.lock().unwrap().iter().filter(|(_, done)| !**done).map(|(key, _)| key.clone()).collect();
     for key in open {
-        let sent = client.post(format!("{url}/v1/incidents")).bearer_auth(admin).header("idempotency-key", &key).json(&json!({ "title": key })).send().await;
+        let sent = client
+            .post(format!("{url}/v1/incidents"))
+            .bearer_auth(admin)
+            .header("idempotency-key", &key)
+            .json(&json!({ "title": key }))
+            .send()
+            .await;
         assert!(sent.unwrap().status().is_success());
         Ledger::acknowledge(&ledger.incidents, &key);
     }
@@ -126,7 +140,16 @@ async fn titles(client: &reqwest::Client, url: &str, admin: &str, noun: &str) ->
     let mut token = String::new();
     loop {
         let query = [("pageSize", "500"), ("pageToken", token.as_str())];
-        let page: Value = client.get(format!("{url}/v1/{noun}")).bearer_auth(admin).query(&query).send().await.unwrap().json().await.unwrap();
+        let page: Value = client
+            .get(format!("{url}/v1/{noun}"))
+            .bearer_auth(admin)
+            .query(&query)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         for record in page[noun].as_array().unwrap_or_else(|| panic!("{page}")) {
             *titles.entry(record["title"].as_str().unwrap().to_owned()).or_insert(0) += 1;
         }
@@ -156,7 +179,16 @@ async fn what_was_acknowledged_survives_kill_9_and_exists_once() {
         let keys = (key("admin.key"), key("demo.key"));
         let stop = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = (0..WRITERS)
-            .map(|_| tokio::spawn(write(client.clone(), running.url.clone(), keys.clone(), ledger.clone(), counter.clone(), stop.clone())))
+            .map(|_| {
+                tokio::spawn(write(
+                    client.clone(),
+                    running.url.clone(),
+                    keys.clone(),
+                    ledger.clone(),
+                    counter.clone(),
+                    stop.clone(),
+                ))
+            })
             .collect();
         sleep(Duration::from_millis(100 + dice.roll(900))).await;
         running.child.start_kill().unwrap();
@@ -170,7 +202,14 @@ async fn what_was_acknowledged_survives_kill_9_and_exists_once() {
     let mut running = start(&data, port).await;
     let admin = std::fs::read_to_string(data.join("admin.key")).unwrap().trim().to_owned();
     send_again(&client, &running.url, &admin, &ledger).await;
-    let acknowledged: Vec<String> = ledger.alerts.lock().unwrap().iter().filter(|(_, done)| **done).map(|(key, _)| format!("alert {key}")).collect();
+    let acknowledged: Vec<String> = ledger
+        .alerts
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(_, done)| **done)
+        .map(|(key, _)| format!("alert {key}"))
+        .collect();
     assert!(acknowledged.len() > 10, "the load was real: {}", acknowledged.len());
     let quiet = Instant::now();
     let incidents = loop {
@@ -179,7 +218,11 @@ async fn what_was_acknowledged_survives_kill_9_and_exists_once() {
         if missing == 0 {
             break incidents;
         }
-        assert!(quiet.elapsed() < Duration::from_secs(60), "{missing} of {} acknowledged alerts have no incident", acknowledged.len());
+        assert!(
+            quiet.elapsed() < Duration::from_secs(60),
+            "{missing} of {} acknowledged alerts have no incident",
+            acknowledged.len()
+        );
         sleep(Duration::from_millis(200)).await;
     };
     for (key, done) in ledger.incidents.lock().unwrap().iter() {
@@ -192,7 +235,11 @@ async fn what_was_acknowledged_survives_kill_9_and_exists_once() {
     for title in &acknowledged {
         assert_eq!(alerts.get(title), Some(&1), "{title}");
     }
-    println!("{rounds} kills: {} incidents and {} alerts acknowledged, lost 0, doubled 0; slowest start {slowest:?}", incidents.len() - acknowledged.len(), acknowledged.len());
+    println!(
+        "{rounds} kills: {} incidents and {} alerts acknowledged, lost 0, doubled 0; slowest start {slowest:?}",
+        incidents.len() - acknowledged.len(),
+        acknowledged.len()
+    );
 
     let pid = nix::unistd::Pid::from_raw(i32::try_from(running.child.id().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();

@@ -113,7 +113,7 @@ impl Streams {
             // Never seen: new if it was not there, else somebody looked at it before us.
             None => found.is_none(),
         };
-        if lost {
+        if lost && known.is_some() {
             tracing::warn!(stream = wanted.name, "the stream is empty or short; its relay publishes again");
         }
         Ok(lost)

@@ -7,7 +7,14 @@ mod progress;
 mod ready;
 mod servers;
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -26,7 +33,7 @@ use crate::{
     demo,
     embedded::{child::end_leftovers, folder::DataFolder, nats::Nats, postgres::Postgres},
     migrate,
-    provision::{self, Administrator, DEMO_INTEGRATION, FIRST_TENANT},
+    provision::{self, ADMINISTRATOR_EMAIL, Administrator, DEMO_INTEGRATION, FIRST_TENANT, SeedMark},
     provisioner::{authority::Authority, reconcile},
     settings::Settings,
     signals::Signals,
@@ -96,6 +103,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
     let settings = options.over(settings);
     // Before anything is started: an address that will be refused is refused at once.
     settings.gateway.check().context("the settings of the gateway")?;
+    refuse_taken(settings.gateway.listen)?;
     let mut signals = Signals::new()?;
     let folder = Arc::new(DataFolder::open(&options.data)?);
     let progress = Progress::begin(settings.log.format());
@@ -116,6 +124,11 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
     };
     up.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Says at once, and not after everything was started, that the address cannot be listened on.
+fn refuse_taken(address: SocketAddr) -> anyhow::Result<()> {
+    TcpListener::bind(address).map(drop).with_context(|| format!("cannot listen on {address}"))
 }
 
 /// What is up.
@@ -181,14 +194,14 @@ impl Up {
                 for service in SERVICES {
                     process.start_service(service, &postgres.options).await?;
                 }
-                steward::keep(provisioner, steward::owner_pool(&postgres.options), process.tasks(), &self.beside);
-                if first.made && !options.no_seed {
+                let owner = steward::owner_pool(&postgres.options);
+                steward::keep(provisioner, owner, postgres.directory, process.tasks(), &self.beside);
+                if first.bare {
                     provision::seed(process, &self.folder, &first.tenant).await.context("cannot seed the tenant")?;
                 }
                 if let Some(accounts) = provisioner.accounts() {
                     let slug = &first.tenant.slug;
-                    accounts.ensure_tenant(slug).await?;
-                    accounts.issue_reader(slug).await?;
+                    steward::ensure_account(accounts, slug).await?;
                     accounts.issue_publisher(slug, DEMO_INTEGRATION, &self.folder.alerts_creds()).await?;
                 }
                 Ok(())
@@ -273,18 +286,21 @@ impl Up {
 struct First {
     tenant: Tenant,
     made: bool,
+    /// Whether it still lacks what it shall start with.
+    bare: bool,
 }
 
 struct DatabaseUp {
     server: Option<Watched>,
     options: PgConnectOptions,
+    directory: Database,
     first_tenant: First,
 }
 
 async fn bring_database(
     folder: &Arc<DataFolder>,
     settings: &Settings,
-    team: bool,
+    seed: bool,
     progress: &Progress,
     (readiness, failed): (&Readiness, &CancellationToken),
 ) -> anyhow::Result<DatabaseUp> {
@@ -312,10 +328,11 @@ async fn bring_database(
         let migrated = migrate::run(&options, &passwords, settings.database.role_connections);
         progress.step("schemas", migrated).await.context("cannot migrate the database")?;
         let directory = service_database("directory", &options, &passwords);
-        progress.step("first tenant", first_tenant(&directory, folder, team)).await
+        let first = progress.step("first tenant", first_tenant(&directory, folder, seed)).await?;
+        Ok((directory, first))
     };
     match made.await {
-        Ok(first_tenant) => Ok(DatabaseUp { server, options, first_tenant }),
+        Ok((directory, first_tenant)) => Ok(DatabaseUp { server, options, directory, first_tenant }),
         Err(error) => {
             if let Some(server) = server {
                 server.stop().await?;
@@ -325,12 +342,21 @@ async fn bring_database(
     }
 }
 
-async fn first_tenant(directory: &Database, folder: &DataFolder, team: bool) -> anyhow::Result<First> {
+async fn first_tenant(directory: &Database, folder: &DataFolder, seed: bool) -> anyhow::Result<First> {
     let clock = DatabaseClock::default();
     clock.synchronise(&directory.calls).await.context("the directory cannot use its database role")?;
-    let wanted = Administrator { tenant: FIRST_TENANT, name: "Administrator", email: "administrator@localhost", team };
+    let wanted = Administrator { tenant: FIRST_TENANT, name: "Administrator", email: ADMINISTRATOR_EMAIL, team: seed };
+    let mark = SeedMark::of(folder);
+    let begun = mark.is_set();
+    if seed {
+        mark.set()?;
+    }
     let (tenant, made) = provision::first_administrator(directory, &clock, wanted, &folder.admin_key()).await?;
-    Ok(First { tenant, made })
+    let bare = seed && (made || begun);
+    if !bare {
+        mark.remove()?;
+    }
+    Ok(First { tenant, made, bare })
 }
 
 /// Waits for a database of somebody else that does not answer yet.

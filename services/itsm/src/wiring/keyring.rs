@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use kit::{
@@ -19,12 +20,13 @@ use kit::{
     token::{Signer, Verifier},
 };
 use nix::fcntl::{Flock, FlockArg};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::GATEWAY;
 use crate::embedded::folder::{make_folder, random_once, read_text, write_private};
 
 const KEY_BYTES: usize = 32;
+const SALT_BYTES: usize = 16;
 
 /// The signing keys.
 #[derive(Debug)]
@@ -130,20 +132,41 @@ impl Passwords {
         }
     }
 
+    /// What Postgres keeps of the password, so that it need not be told the password itself.
+    /// Iterations only slow the guessing of passwords that can be guessed. Ours are 256 random
+    /// bits, and a start makes dozens of connections; given ones are Postgres' own to hash.
+    pub fn kept(&self, role: &str) -> String {
+        if self.given.contains_key(role) {
+            return self.of(role);
+        }
+        let salt = &self.mac("salt", role)[..SALT_BYTES];
+        // One iteration of PBKDF2, as RFC 5802 has it: the first block, xor nothing.
+        let salted = hmac(self.of(role).as_bytes(), &[salt, &1_u32.to_be_bytes()]);
+        let stored = Sha256::digest(hmac(&salted, &[b"Client Key"]));
+        let server = hmac(&salted, &[b"Server Key"]);
+        let [salt, stored, server] = [salt, &stored, &server].map(|bytes| STANDARD.encode(bytes));
+        format!("SCRAM-SHA-256$1:{salt}${stored}:{server}")
+    }
+
     /// A keyed digest of a text: tells whether it changed, and nothing else to who reads it.
     pub fn mark(&self, text: &str) -> String {
         self.digest("mark", text)
     }
 
     fn digest(&self, purpose: &str, text: &str) -> String {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("a key");
-        mac.update(b"itsm database ");
-        mac.update(purpose.as_bytes());
-        mac.update(b"\0");
-        mac.update(text.as_bytes());
-        HEXLOWER.encode(&mac.finalize().into_bytes())
+        HEXLOWER.encode(&self.mac(purpose, text))
     }
+
+    fn mac(&self, purpose: &str, text: &str) -> [u8; KEY_BYTES] {
+        hmac(&self.secret, &[b"itsm database ", purpose.as_bytes(), b"\0", text.as_bytes()])
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; KEY_BYTES] {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key");
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

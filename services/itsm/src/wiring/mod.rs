@@ -48,6 +48,8 @@ pub struct Apps {
     pub alert: Option<Arc<alert::App>>,
     /// Agreements and clocks.
     pub sla: Option<Arc<sla::App>>,
+    /// Who is told.
+    pub notification: Option<Arc<notification::App>>,
 }
 
 /// Every service that owns data, in the order in which they start: a row each.
@@ -102,6 +104,17 @@ pub const SERVICES: &[Service] = &[
         start: |context, parts, apps| {
             async move {
                 apps.sla = Some(sla::start(context, parts.settings.sla.clone()).await?);
+                Ok(())
+            }
+            .boxed()
+        },
+    },
+    Service {
+        name: "notification",
+        migrator: &notification::MIGRATOR,
+        start: |context, parts, apps| {
+            async move {
+                apps.notification = Some(notification::start(context, parts.settings.notification.clone()).await?);
                 Ok(())
             }
             .boxed()

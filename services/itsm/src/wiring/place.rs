@@ -73,8 +73,12 @@ pub fn passwords(settings: &Settings, paths: &DataPaths) -> anyhow::Result<Passw
 /// Fails when it is none; the URL itself stays out of the text, since it may hold a password.
 pub fn database_at(url: &Secret) -> anyhow::Result<PgConnectOptions> {
     use std::str::FromStr;
-    PgConnectOptions::from_str(url.expose())
-        .map_err(|_| anyhow::anyhow!("the URL of the database is not of the form postgres://user:password@host/name"))
+    PgConnectOptions::from_str(url.expose()).map_err(|_| {
+        anyhow::anyhow!(
+            "the URL of the database is not of the form postgres://user:password@host:port/name, or, for a socket, \
+                 postgres://user:password@localhost/name?host=/folder"
+        )
+    })
 }
 
 /// The two ways of a service into its schema.

@@ -16,6 +16,7 @@ use kit::{
     clock::{Clock, DatabaseClock, pause},
     peer::Peers,
     service::{Context, Listen, Readiness, Tasks},
+    token::Verifier,
 };
 use nix::fcntl::{Flock, FlockArg};
 use sqlx::{PgPool, postgres::PgConnectOptions};
@@ -23,7 +24,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use super::{
     Apps, GATEWAY, Parts, Service,
     keyring::{Keyring, Passwords},
-    place::{Bus, addresses, passwords, service_database, socket_folder},
+    place::{Bus, addresses, secret_key, service_database, socket_folder},
 };
 use crate::{embedded::folder::DataPaths, settings::Settings};
 
@@ -65,8 +66,9 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let keys = settings.secrets.signing_keys_folder.clone().unwrap_or_else(|| paths.keys());
         let sockets = socket_folder(paths)?;
+        let secret = secret_key(&settings, paths)?;
         Ok(Self {
-            passwords: passwords(&settings, paths)?,
+            passwords: Passwords::new(secret, settings.database.passwords.clone()),
             bus,
             holder,
             addresses: addresses(&sockets, &settings.services.addresses),
@@ -77,7 +79,7 @@ impl Process {
             services: Tasks::default(),
             gateway: Tasks::default(),
             apps: Apps::default(),
-            parts: Parts { keyring: Keyring::open(&keys)?, settings },
+            parts: Parts { keyring: Keyring::open(&keys)?, settings: settings.at(paths, &secret) },
             _sockets_held: Vec::new(),
         })
     }
@@ -140,14 +142,9 @@ impl Process {
         self.clock.clone()
     }
 
-    /// The settings it was made with.
-    pub fn settings(&self) -> &Settings {
-        &self.parts.settings
-    }
-
-    /// What its parts wait for.
-    pub fn readiness(&self) -> &Readiness {
-        &self.readiness
+    /// Who a token of this installation says the caller is.
+    pub fn verifier(&self) -> Verifier {
+        self.parts.keyring.verifier(GATEWAY)
     }
 
     /// The services it runs.

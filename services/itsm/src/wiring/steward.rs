@@ -1,7 +1,7 @@
 //! The provisioner as a part of a process: streams and accounts kept, partitions made ahead,
 //! relays told what to publish again, and, where there may be several, one at a time.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context;
 use kit::{
@@ -18,9 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PROVISIONER, SERVICES, schemas};
 use crate::provisioner::{
+    accounts::Accounts,
     partitions::keep_partitions,
     reconcile::{Provisioner, Settings, tell_relay},
 };
+
+/// How soon a new tenant has its account.
+const TENANTS_EVERY: Duration = Duration::from_secs(5);
+const TENANTS_PAGE: i64 = 500;
 
 /// What the provisioner needs in the database.
 pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
@@ -32,7 +37,13 @@ pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
 }
 
 /// Runs what goes on beside a provisioner, as tasks of `tasks`; the relays are those of `services`.
-pub fn keep(provisioner: &Provisioner, owner: PgPool, services: &Tasks, tasks: &Tasks) {
+pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, services: &Tasks, tasks: &Tasks) {
+    if let Some(accounts) = provisioner.accounts().cloned() {
+        tasks.spawn(PROVISIONER, "accounts", async move {
+            keep_accounts(&accounts, &directory).await;
+            Ok(())
+        });
+    }
     let stop = tasks.stopping();
     tasks.spawn(PROVISIONER, "partitions", async move {
         keep_partitions(owner, schemas(), stop).await;
@@ -74,7 +85,7 @@ pub async fn run_one_of_several(
             () = stopping.cancelled() => return Ok(lease.release(&directory.workers).await),
         };
         readiness.ready(PROVISIONER, "streams");
-        keep(&started, owner.clone(), &services, &tasks);
+        keep(&started, owner.clone(), directory.clone(), &services, &tasks);
         let ended = tokio::select! {
             () = tasks.failed() => Some(Err(anyhow::anyhow!("a task of the provisioner ended"))),
             () = lost(&lease, &directory.workers) => None,
@@ -87,6 +98,52 @@ pub async fn run_one_of_several(
         match ended {
             Some(ended) => return ended,
             None => tracing::warn!("the provisioner's lease was lost; waiting for it again"),
+        }
+    }
+}
+
+/// Gives every tenant its account and its reader, for ever.
+async fn keep_accounts(accounts: &Accounts, directory: &Database) {
+    let mut known = BTreeSet::new();
+    let mut well = true;
+    loop {
+        let round = async {
+            for slug in tenants(directory).await? {
+                if !known.contains(&slug) {
+                    ensure_account(accounts, &slug).await?;
+                    known.insert(slug);
+                }
+            }
+            anyhow::Ok(())
+        };
+        let done = round.await;
+        let was_well = std::mem::replace(&mut well, done.is_ok());
+        if let (Err(error), true) = (done, was_well) {
+            tracing::error!(error = format!("{error:#}"), "cannot keep the tenants' accounts; trying again");
+        }
+        pause(TENANTS_EVERY).await;
+    }
+}
+
+/// Gives a tenant its account and the credentials of its reader.
+///
+/// # Errors
+/// Fails when NATS is away.
+pub async fn ensure_account(accounts: &Accounts, slug: &str) -> anyhow::Result<()> {
+    accounts.ensure_tenant(slug).await?;
+    accounts.issue_reader(slug).await?;
+    Ok(())
+}
+
+async fn tenants(directory: &Database) -> anyhow::Result<Vec<String>> {
+    let mut slugs = Vec::new();
+    let mut after = None;
+    loop {
+        let page = directory::store::tenants::all(directory, after, TENANTS_PAGE).await?;
+        after = page.last().map(|tenant| tenant.id.0);
+        slugs.extend(page.into_iter().map(|tenant| tenant.slug));
+        if after.is_none() {
+            return Ok(slugs);
         }
     }
 }
