@@ -130,13 +130,14 @@ async fn a_watch_tells_of_its_own_kind_alone_and_resumes_without_gap() {
 }
 
 #[tokio::test]
-async fn a_watch_sees_its_own_tenant_alone() {
+async fn a_watch_without_a_filter_tells_of_its_own_tenant_and_kind_alone() {
     let mut desk = Desk::open().await;
     feed(&mut desk, 5).await;
     let admin = desk.admin.clone();
     let mut events =
         desk.client.watch_teams(desk.ask(&admin, WatchTeamsRequest::default())).await.unwrap().into_inner();
     desk.other_tenant().await;
+    desk.create_person("Jo", false).await;
     let network = desk.create_team("network").await.unwrap();
     assert_eq!(next(&mut events).await.record_id, network.id);
 }

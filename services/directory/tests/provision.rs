@@ -1,7 +1,5 @@
 //! The first tenant and administrator: once, whole, and whoever asks at the same time.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 mod desk;
 
 use desk::Desk;

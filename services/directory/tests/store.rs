@@ -1,7 +1,5 @@
 //! What the database itself guards: tenants, names and digests, and one commit for row and events.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 mod desk;
 
 use desk::{Desk, refusal};

@@ -173,7 +173,6 @@ pub fn page_size(requested: i32) -> Result<i64, Problem> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
     #[test]

@@ -124,8 +124,12 @@ where
     let record = write(tx, decision, cause, &mut entries).await?;
     for consequence in consequences {
         match consequence {
-            Consequence::Membership(decision) => drop(write(tx, decision, cause, &mut entries).await?),
-            Consequence::ApiKey(decision) => drop(write(tx, decision, cause, &mut entries).await?),
+            Consequence::Membership(decision) => {
+                write(tx, decision, cause, &mut entries).await?;
+            }
+            Consequence::ApiKey(decision) => {
+                write(tx, decision, cause, &mut entries).await?;
+            }
         }
     }
     journal::append(tx, SCHEMA, cause, (record.id(), record.revision()), &entries).await?;

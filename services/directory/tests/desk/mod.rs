@@ -1,7 +1,7 @@
 //! A directory with one tenant and its first administrator, and the words in which tests speak to it.
 
-#![expect(dead_code, reason = "each test file uses some of it")]
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(dead_code, reason = "each test file uses some of it")]
 
 use std::sync::Arc;
 
