@@ -113,6 +113,9 @@ async fn at_risk_and_breach_are_told_once_also_when_the_service_was_away_when_th
     desk.say(&moved(&incident, IncidentState::Resolved, 2), What::Resolved(Resolved {}), at("2026-03-02T19:30:00Z"));
     desk.clock_is(&incident, Metric::Resolution, ClockState::Met).await;
     assert_eq!((desk.times_told("clock_at_risk").await, desk.times_told("clock_breached").await), (2, 2));
+    let mut admin = desk.stage.admin().await;
+    let timers: i64 = sqlx::query_scalar("select count(*) from sla.timer").fetch_one(&mut admin).await.unwrap();
+    assert_eq!(timers, 0, "what is over waits for nothing");
 }
 
 #[tokio::test]
