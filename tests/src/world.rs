@@ -119,8 +119,7 @@ impl World {
                     ..notification::Settings::default()
                 };
                 let app = notification::start(context, settings).await.unwrap();
-                let address = "ada@example.com".to_owned();
-                app.ensure_defaults(self.stage.tenant.clone(), self.administrator.id, address).await.unwrap();
+                app.ensure_defaults(&self.stage.tenant, self.administrator.id, "ada@example.com").await.unwrap();
             }
             other => panic!("there is no service {other}"),
         }

@@ -6,7 +6,9 @@ use kit::testing::eventually;
 use proto::{
     common::v1::Role,
     incident::v1::IncidentState,
-    notification::v1::{ContactMethod, CreateContactMethodRequest, DeliveryState, Method},
+    notification::v1::{
+        ContactMethod, CreateContactMethodRequest, CreateRuleRequest, DeliveryState, Method, Recipients, Rule,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +23,16 @@ async fn acknowledging_cancels_what_waits() {
     };
     let create = CreateContactMethodRequest { contact_method: Some(webhook), request_id: String::new() };
     world.notification().create_contact_method(world.by_administrator(create)).await.unwrap();
+
+    let rule = Rule {
+        display_name: "Page the administrators".to_owned(),
+        event_type: "incident.opened".to_owned(),
+        recipients: Some(Recipients { else_administrators: true, ..Default::default() }),
+        methods: vec![Method::Webhook.into()],
+        ..Default::default()
+    };
+    let create = CreateRuleRequest { rule: Some(rule), request_id: String::new() };
+    world.notification().create_rule(world.by_administrator(create)).await.unwrap();
 
     world.alert_fires("login fails", "critical").await;
     let incident = world.the_incident_is(IncidentState::New).await;

