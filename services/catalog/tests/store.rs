@@ -1,7 +1,8 @@
 //! The tables of the catalog service: tenants apart, history immutable and equal to the rows.
 
 use crate::desk::Desk;
-use kit::id::TenantId;
+use catalog::store::read_models::{self, Team};
+use kit::id::{TeamId, TenantId};
 use prost::Message;
 use proto::catalog::v1::{CatalogEvent, GetServiceRequest, RetireServiceRequest, catalog_event};
 use sqlx::Row;
@@ -67,4 +68,17 @@ async fn nobody_rewrites_history_or_deletes_a_record() {
         let mut tx = database.begin_worker([desk.stage.tenant.id]).await.unwrap();
         assert!(sqlx::query(statement).execute(tx.connection()).await.is_err(), "{statement} by a worker");
     }
+}
+
+#[tokio::test]
+async fn the_read_model_keeps_the_newest_whatever_comes_last() {
+    let desk = Desk::open().await;
+    let (database, tenant, id) = (desk.stage.database("catalog"), desk.stage.tenant.id, TeamId::draw());
+    let mut tx = database.begin(tenant).await.unwrap();
+    for (revision, active) in [(3, true), (5, false), (4, true), (5, true)] {
+        read_models::keep_team(&mut tx, tenant, &Team { id, revision, active }).await.unwrap();
+    }
+    let kept = read_models::find_team(&mut tx, tenant, id).await.unwrap();
+    assert_eq!(kept, Some(Team { id, revision: 5, active: false }));
+    tx.commit().await.unwrap();
 }

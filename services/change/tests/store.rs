@@ -1,9 +1,11 @@
 //! The tables of the change service: tenants apart, history immutable and equal to the rows.
 
+use change::store::read_models::{self, Known, Noun};
 use kit::id::TenantId;
 use prost::Message;
 use proto::change::v1::{Change, ChangeEvent, ChangeType, GetChangeRequest};
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::desk::{Desk, Verb};
 
@@ -85,5 +87,20 @@ async fn nobody_rewrites_history_or_deletes_a_record() {
         assert!(sqlx::query(statement).execute(tx.connection()).await.is_err(), "{statement}");
         let mut tx = database.begin_worker([desk.stage.tenant.id]).await.unwrap();
         assert!(sqlx::query(statement).execute(tx.connection()).await.is_err(), "{statement} by a worker");
+    }
+}
+
+#[tokio::test]
+async fn a_read_model_keeps_the_newest_whatever_comes_last() {
+    let desk = Desk::open().await;
+    let (database, tenant) = (desk.stage.database("change"), desk.stage.tenant.id);
+    for &noun in Noun::ALL {
+        let id = Uuid::from_u128(21);
+        let mut tx = database.begin(tenant).await.unwrap();
+        for (revision, active) in [(3, true), (5, false), (4, true), (5, true)] {
+            read_models::keep(&mut tx, tenant, &Known { noun, id, revision, active }).await.unwrap();
+        }
+        assert_eq!(read_models::find(&mut tx, tenant, noun, &[id]).await.unwrap(), [(id, false)], "{noun:?}");
+        tx.commit().await.unwrap();
     }
 }
