@@ -50,5 +50,5 @@ async fn acknowledging_cancels_what_waits() {
         waiting(world.deliveries(&incident).await, DeliveryState::Cancelled)
     })
     .await;
-    assert!(cancelled.reason.to_lowercase().contains("acknowledged"), "{}", cancelled.reason);
+    assert!(cancelled.reason.contains("has seen the incident"), "{}", cancelled.reason);
 }
