@@ -223,16 +223,17 @@ struct Pending {
 
 impl Pending {
     fn write_down(place: &Path, draw: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<(String, Self)> {
+        let place = std::path::absolute(place).context("cannot find the current folder")?;
         let mut path = place.as_os_str().to_owned();
         path.push(".");
         path.push(PENDING);
         let path = PathBuf::from(path);
         if let Some(text) = read_text(&path)? {
-            return Ok((text.trim().to_owned(), Self { place: place.to_path_buf(), path, earlier: true }));
+            return Ok((text.trim().to_owned(), Self { place, path, earlier: true }));
         }
         let text = draw()?;
         write_private(&path, format!("{text}\n").as_bytes())?;
-        Ok((text, Self { place: place.to_path_buf(), path, earlier: false }))
+        Ok((text, Self { place, path, earlier: false }))
     }
 
     /// Puts the secret in its place when it is the one that works; else takes it away. Returns
@@ -241,7 +242,7 @@ impl Pending {
         let works = made || (self.earlier && !self.place.exists());
         let done = if works { fs::rename(&self.path, &self.place) } else { fs::remove_file(&self.path) };
         done.with_context(|| format!("cannot put {} in its place", self.place.display()))?;
-        sync_folder(self.place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        sync_folder(self.place.parent().unwrap_or(Path::new("/")))?;
         Ok(works)
     }
 }

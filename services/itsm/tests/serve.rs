@@ -10,6 +10,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use common::{Guarded, PATIENCE, Up, get, itsm, key, lines, outcome, processes_of, until};
@@ -130,8 +131,18 @@ fn services_apart_find_each_other_and_take_an_alert_to_an_incident() {
     let alert = r#"{"title":"Disk full on db1","severity":"critical"}"#;
     let path = format!("/intake/{intake_key}/alerts");
     // The gateway learns of the key by NATS.
-    until("the alert is taken", PATIENCE, || common::post(&port.to_string(), &path, None, alert).filter(|a| a.0 < 300));
-    until("an incident is open", PATIENCE, || ask("/v1/incidents").filter(|a| a.1.contains("Disk full on db1")));
+    let answer = |what: &str, wanted: &dyn Fn(&(u16, String)) -> bool, look: &dyn Fn() -> Option<(u16, String)>| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = look();
+            if last.as_ref().is_some_and(wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {last:?}\n{}", fs::read_to_string(&log).unwrap());
+        }
+    };
+    answer("the alert is taken", &|(status, _)| *status < 300, &|| common::post(&port.to_string(), &path, None, alert));
+    answer("an incident is open", &|(_, body)| body.contains("Disk full on db1"), &|| ask("/v1/incidents"));
 
     for (part, _, process) in processes.into_iter().rev() {
         assert_eq!(process.stop(Signal::SIGTERM), 0, "{part:?}");

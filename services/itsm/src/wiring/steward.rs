@@ -7,7 +7,7 @@ use anyhow::Context;
 use kit::{
     clock::pause,
     db::Database,
-    lease::{Lease, RENEWAL},
+    lease::{Lease, Lost, RENEWAL},
     service::{Readiness, Tasks},
 };
 use sqlx::{
@@ -154,8 +154,8 @@ async fn lost(lease: &Lease, pool: &PgPool) {
     loop {
         pause(RENEWAL).await;
         match lease.renew(pool).await {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(_) => {}
+            Err(error) if error.is::<Lost>() => return,
             Err(error) => tracing::warn!(%error, "the provisioner's lease cannot be renewed"),
         }
     }
