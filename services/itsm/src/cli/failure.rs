@@ -17,11 +17,11 @@ pub const EXIT_CODES: &str = "Exit codes:
 #[derive(Debug)]
 pub enum Failure {
     /// The server said no.
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The server does not know the caller, or does not let them.
-    Denied(Problem),
+    Denied(Box<Problem>),
     /// There is no such record.
-    NotFound(Problem),
+    NotFound(Box<Problem>),
     /// The command makes no sense as it was given.
     Usage(String),
     /// No answer.
@@ -111,7 +111,7 @@ impl fmt::Display for Problem {
 impl Failure {
     /// What the server's answer means.
     pub fn of_answer(url: &str, status: u16, body: &str) -> Self {
-        let problem = Problem::read(status, body);
+        let problem = Box::new(Problem::read(status, body));
         match status {
             401 | 403 => Self::Denied(problem),
             404 => Self::NotFound(problem),
@@ -123,7 +123,14 @@ impl Failure {
     /// No record goes by this name.
     pub fn no_such(word: &str, name: &str) -> Self {
         let detail = format!("there is no {word} `{name}`");
-        Self::NotFound(Problem { status: 404, reason: "NOT_FOUND".to_owned(), detail, ..Problem::default() })
+        let problem = Problem { status: 404, reason: "NOT_FOUND".to_owned(), detail, ..Problem::default() };
+        Self::NotFound(Box::new(problem))
+    }
+
+    /// There is no key to ask with.
+    pub fn no_key(reason: &str, detail: &str) -> Self {
+        let (reason, detail) = (reason.to_owned(), detail.to_owned());
+        Self::Denied(Box::new(Problem { status: 401, reason, detail, ..Problem::default() }))
     }
 
     /// The exit code.

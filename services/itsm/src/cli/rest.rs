@@ -160,12 +160,7 @@ impl Rest {
     fn authorised(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
         let key = self.key.as_deref().ok_or_else(|| {
             let detail = "no API key: give --key, set ITSM_API_KEY, or run where `itsm up` left ./var/admin.key";
-            Failure::Denied(super::failure::Problem {
-                status: 401,
-                reason: "NO_KEY".to_owned(),
-                detail: detail.to_owned(),
-                ..Default::default()
-            })
+            Failure::no_key("NO_KEY", detail)
         })?;
         let mut url = self.base.clone();
         let joined = url.path_segments_mut().map(|mut segments| {

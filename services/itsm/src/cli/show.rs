@@ -89,6 +89,8 @@ async fn add(run: &Run, id: &str, part: Also, whole: &mut Whole) -> Result<(), F
         Also::Clocks => {
             let filter = format!("incident_id = {}", quoted(id));
             whole.clocks = run.rest.list(CLOCK.path, CLOCK.list_field, &filter, SHOWN_AT_MOST).await?.records;
+            // As they were started: to respond first.
+            whole.clocks.reverse();
         }
         Also::Deliveries => {
             let clocks = whole.clocks.iter().map(|clock| text(clock, "id"));

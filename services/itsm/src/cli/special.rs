@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     arguments::{self, of_the_contract},
     connection::read,
-    failure::{Failure, Problem},
+    failure::Failure,
     names::{quoted, resolve_kind},
     noun::{Kind, Special},
     nouns::{CONTACT, DELIVERY},
@@ -40,12 +40,7 @@ fn integration_key(run: &Run) -> Result<String, Failure> {
     given.or_else(|| read(&run.connection.data.join("demo.key"))).ok_or_else(|| {
         let detail = "no integration key: give --integration-key, set ITSM_INTEGRATION_KEY, or run where `itsm up` \
                       left ./var/demo.key; `itsm integration create` makes one";
-        Failure::Denied(Problem {
-            status: 401,
-            reason: "NO_INTEGRATION_KEY".to_owned(),
-            detail: detail.to_owned(),
-            ..Problem::default()
-        })
+        Failure::no_key("NO_INTEGRATION_KEY", detail)
     })
 }
 

@@ -44,9 +44,13 @@ pub fn pointed_at(entries: &[Value]) -> BTreeSet<(Kind, String)> {
 
 /// The history of one record, a line for each event.
 pub fn story(page: &Page<'_>, noun: &Noun, entries: &[Value]) -> String {
+    together(page, entries.iter().map(|entry| (noun, entry)))
+}
+
+/// Events of several records as one story, in the order given.
+pub fn together<'a>(page: &Page<'_>, entries: impl Iterator<Item = (&'a Noun, &'a Value)>) -> String {
     let lines: Vec<_> = entries
-        .iter()
-        .map(|entry| {
+        .map(|(noun, entry)| {
             let at = text(entry, "at");
             let time = instant(at).map_or_else(|| at.to_owned(), |at| page.reader.exact(at));
             (time, who(page.names, &entry["event"]), told(page.names, noun, entry))

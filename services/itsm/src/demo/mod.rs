@@ -15,7 +15,6 @@ use std::{path::Path, time::Duration};
 use crate::cli::{
     format::Reader,
     names::Names,
-    nouns::INCIDENT,
     out::{Look, Tone, say},
     rest::Rest,
     story, table,
@@ -38,14 +37,21 @@ pub async fn run(url: &str, key: &str, data: &Path) -> anyhow::Result<()> {
     say(&look.paint(Tone::Strong, "A night at the payments team"))?;
     let sink = sink::Sink::open().await?;
     let stage = stage::set(&rest, data, &sink.url()).await?;
+    let pager = match &stage.pager {
+        stage::Pager::Webhook { .. } => "webhook",
+        stage::Pager::Mail { .. } => "mail",
+    };
     say(&format!(
-        "{} has team {} ({} by mail, {} by webhook), service {} and its agreement: P1 is seen in 15 min, solved in 4 h.",
+        "{} has team {} ({} by mail, {} by {pager}), service {} and its agreement: P1 is seen in 15 min, solved in 4 h.",
         rest.url(),
         stage.team_name,
         stage.ada.name,
         stage.ben.name,
         stage.service_name,
     ))?;
+    if let stage::Pager::Mail { refused } = &stage.pager {
+        say(&format!("No webhook tonight: {refused}. A server started by `itsm up --demo` permits loopback."))?;
+    }
     let played = night::play(&rest, &stage, sink, data).await;
     stage.clean_up(&rest).await;
     let night = played?;
@@ -64,13 +70,13 @@ pub async fn run(url: &str, key: &str, data: &Path) -> anyhow::Result<()> {
 }
 
 async fn tell(rest: &Rest, look: Look, night: &night::Night) -> anyhow::Result<()> {
-    let events = rest.history(INCIDENT.path, &night.incident_id).await?;
     let mut names = Names::default();
-    names.learn(rest, story::pointed_at(&events)).await;
+    let entries: Vec<serde_json::Value> = night.events.iter().map(|seen| seen.entry.clone()).collect();
+    names.learn(rest, story::pointed_at(&entries)).await;
     let page = Page { reader: Reader::here(), names: &names, look };
     say("")?;
     say(&look.paint(Tone::Strong, &format!("The story of {}", night.incident_number)))?;
-    say(&story::story(&page, &INCIDENT, &events))?;
+    say(&story::together(&page, night.events.iter().map(|seen| (seen.noun, &seen.entry))))?;
     Ok(())
 }
 

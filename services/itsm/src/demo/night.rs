@@ -15,11 +15,11 @@ use super::{
     PATIENCE, PAUSE,
     payload::Condition,
     sink::Sink,
-    stage::Stage,
+    stage::{Pager, Stage},
     watcher::{Seen, Watcher},
 };
 use crate::cli::{
-    format::{length, now, word},
+    format::{instant, length, now, word},
     names::quoted,
     out::Tone,
     rest::Rest,
@@ -38,6 +38,8 @@ pub struct Night {
     pub incident_id: String,
     /// Its number.
     pub incident_number: String,
+    /// Every event of it, in the order in which it happened.
+    pub events: Vec<Seen>,
     steps: Vec<Step>,
     intake: Instant,
 }
@@ -80,7 +82,13 @@ pub async fn play(rest: &Rest, stage: &Stage, mut sink: Sink, data: &Path) -> an
         started: now() - BEGAN_BEFORE,
     };
     let intake = Instant::now();
-    let mut night = Night { incident_id: String::new(), incident_number: String::new(), steps: Vec::new(), intake };
+    let mut night = Night {
+        incident_id: String::new(),
+        incident_number: String::new(),
+        events: Vec::new(),
+        steps: Vec::new(),
+        intake,
+    };
     post(rest, stage, &condition.firing()).await?;
     night.step("alert accepted", Instant::now(), "Alertmanager's webhook (version 4) is kept for good");
     let alert_id = opens(&mut night, &mut watcher, stage).await?;
@@ -88,6 +96,12 @@ pub async fn play(rest: &Rest, stage: &Stage, mut sink: Sink, data: &Path) -> an
     repeats(&mut night, &mut watcher, rest, stage, &condition, &alert_id).await?;
     acknowledges(&mut night, &mut watcher, rest, stage).await?;
     clears(&mut night, &mut watcher, rest, stage, &condition, &alert_id).await?;
+    let is_ours = |seen: &Seen| {
+        let about = ["incidentId", "subjectRecordId", "id"].map(|path| text(seen.record(), path));
+        about.contains(&night.incident_id.as_str()) || about.contains(&alert_id.as_str())
+    };
+    night.events = watcher.all(is_ours).into_iter().cloned().collect();
+    night.events.sort_by_key(|seen| instant(text(&seen.entry, "at")));
     Ok(night)
 }
 
@@ -104,7 +118,7 @@ async fn opens(night: &mut Night, watcher: &mut Watcher, stage: &Stage) -> anyho
             && text(seen.record(), "serviceId") == stage.service_id
             && text(seen.record(), "severity") == "CRITICAL"
     };
-    let raised = watcher.until("the alert", |seen| seen.path == "alerts" && is_ours(seen)).await?;
+    let raised = watcher.until("the alert", |seen| seen.noun.name == "alert" && is_ours(seen)).await?;
     let alert_id = text(raised.record(), "id").to_owned();
     night.step(
         "alert raised",
@@ -113,7 +127,7 @@ async fn opens(night: &mut Night, watcher: &mut Watcher, stage: &Stage) -> anyho
     );
     let opened = watcher.until("the incident", |seen| {
         let same = text(seen.record(), "serviceId") == stage.service_id;
-        seen.path == "incidents" && seen.kind() == "opened" && same
+        seen.noun.name == "incident" && seen.kind() == "opened" && same
     });
     let opened = opened.await?;
     let incident = opened.record();
@@ -135,7 +149,7 @@ async fn opens(night: &mut Night, watcher: &mut Watcher, stage: &Stage) -> anyho
 async fn clock(watcher: &mut Watcher, incident_id: &str, metric: &str, kind: &str) -> anyhow::Result<Seen> {
     let what = format!("the {} clock ({})", word(metric), kind.replace('_', " "));
     let wanted = |seen: &Seen| {
-        seen.path == "clocks"
+        seen.noun.name == "clock"
             && seen.kind() == kind
             && text(seen.record(), "incidentId") == incident_id
             && text(seen.record(), "metric") == metric
@@ -147,7 +161,7 @@ async fn clock(watcher: &mut Watcher, incident_id: &str, metric: &str, kind: &st
 async fn delivery(watcher: &mut Watcher, night: &Night, person: &str, name: &str, event: &str) -> anyhow::Result<Seen> {
     let wanted = |seen: &Seen| {
         let delivery = seen.record();
-        seen.path == "deliveries"
+        seen.noun.name == "delivery"
             && matches!(seen.kind(), "delivered" | "delivery_failed")
             && text(delivery, "personId") == person
             && text(delivery, "eventType") == event
@@ -171,20 +185,25 @@ async fn told(
     let file = mail_file(data, &night.incident_number);
     let place = file.map_or_else(String::new, |file| format!(": {}", file.display()));
     night.step("mail sent", mail.at, format!("to {}{place}", stage.ada.name));
-    let webhook = delivery(watcher, night, &stage.ben.id, stage.ben.name, "incident.opened").await?;
-    if webhook.kind() != "delivered" {
-        let why = text(webhook.record(), "reason");
-        night.step(
-            "webhook refused",
-            webhook.at,
-            format!("to {}: {why} (`itsm up --demo` allows loopback)", stage.ben.name),
-        );
-        return Ok(());
+    let other = delivery(watcher, night, &stage.ben.id, stage.ben.name, "incident.opened").await?;
+    if other.kind() != "delivered" {
+        bail!("the message to {} failed: {}", stage.ben.name, text(other.record(), "reason"));
     }
-    let number = night.incident_number.clone();
+    match &stage.pager {
+        Pager::Mail { .. } => night.step("mail sent", other.at, format!("to {}", stage.ben.name)),
+        Pager::Webhook { signing_secret } => {
+            let received = paged(night, sink, signing_secret).await?;
+            night.step("webhook received", received, format!("by {}'s pager, signature checked", stage.ben.name));
+        }
+    }
+    Ok(())
+}
+
+/// The webhook about the incident, as its receiver sees it.
+async fn paged(night: &Night, sink: &mut Sink, signing_secret: &str) -> anyhow::Result<Instant> {
     let received = timeout(PATIENCE, async {
         while let Some(received) = sink.next().await {
-            if received.mentions(&number) {
+            if received.mentions(&night.incident_number) {
                 return Some(received);
             }
         }
@@ -193,11 +212,10 @@ async fn told(
     let Ok(Some(received)) = received.await else {
         bail!("the webhook counts as delivered, but never came to {}", sink.url());
     };
-    if !received.signed_with(&stage.signing_secret) {
+    if !received.signed_with(signing_secret) {
         bail!("the webhook came, but its signature is not that of its secret");
     }
-    night.step("webhook received", received.at, format!("by {}'s pager, signature checked", stage.ben.name));
-    Ok(())
+    Ok(received.at)
 }
 
 /// The mail as a file, where mail goes to files on this machine.
@@ -207,7 +225,10 @@ fn mail_file(data: &Path, number: &str) -> Option<PathBuf> {
     files.sort();
     let is_mail = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "eml");
     let speaks = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|mail| mail.contains(number));
-    files.into_iter().rev().take(200).filter(is_mail).find(speaks)
+    let found = files.into_iter().rev().take(200).filter(is_mail).find(speaks)?;
+    // As somebody standing here would open it.
+    let here = std::env::current_dir().ok();
+    Some(here.and_then(|here| found.strip_prefix(here).ok().map(Path::to_path_buf)).unwrap_or(found))
 }
 
 /// The source says the same again; nobody is woken twice.
@@ -254,7 +275,7 @@ async fn acknowledges(night: &mut Night, watcher: &mut Watcher, rest: &Rest, sta
     ada.post(&path, &json!({})).await.with_context(|| format!("{} acknowledges", stage.ada.name))?;
     let incident_id = night.incident_id.clone();
     let acknowledged = watcher.until("the acknowledgement", |seen| {
-        seen.path == "incidents" && seen.kind() == "acknowledged" && text(seen.record(), "id") == incident_id
+        seen.noun.name == "incident" && seen.kind() == "acknowledged" && text(seen.record(), "id") == incident_id
     });
     let acknowledged = acknowledged.await?;
     night.step("acknowledged", acknowledged.at, format!("by {}, with her own key", stage.ada.name));
@@ -280,13 +301,13 @@ async fn clears(
 ) -> anyhow::Result<()> {
     post(rest, stage, &condition.resolved(now())).await?;
     let cleared = watcher.until("the end of the alert", |seen| {
-        seen.path == "alerts" && seen.kind() == "cleared" && text(seen.record(), "id") == alert_id
+        seen.noun.name == "alert" && seen.kind() == "cleared" && text(seen.record(), "id") == alert_id
     });
     let cleared = cleared.await?;
     night.step("alert cleared", cleared.at, "Alertmanager says resolved");
     let incident_id = night.incident_id.clone();
     let resolved = watcher.until("the resolution", |seen| {
-        seen.path == "incidents" && seen.kind() == "resolved" && text(seen.record(), "id") == incident_id
+        seen.noun.name == "incident" && seen.kind() == "resolved" && text(seen.record(), "id") == incident_id
     });
     let resolved = resolved.await?;
     let code = word(text(resolved.record(), "resolutionCode"));

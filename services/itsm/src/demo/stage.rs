@@ -29,6 +29,21 @@ pub struct Actor {
     pub contact_method_id: String,
 }
 
+/// How Ben is reached.
+#[derive(Debug)]
+pub enum Pager {
+    /// By a webhook to this process, signed with this secret.
+    Webhook {
+        /// The secret.
+        signing_secret: String,
+    },
+    /// By mail, since the server lets no webhook reach this machine; and why.
+    Mail {
+        /// What the server said.
+        refused: String,
+    },
+}
+
 /// Everything that was made.
 #[derive(Debug)]
 pub struct Stage {
@@ -47,8 +62,8 @@ pub struct Stage {
     /// Ada's own key.
     pub ada_key: String,
     ada_key_id: String,
-    /// The secret that Ben's webhook is signed with.
-    pub signing_secret: String,
+    /// How Ben is reached.
+    pub pager: Pager,
     /// The key by which alerts come in.
     pub integration_key: String,
 }
@@ -66,8 +81,7 @@ pub async fn set(rest: &Rest, data: &Path, webhook: &str) -> anyhow::Result<Stag
     let ben_id = person(rest, &team_id, "Ben Lindqvist", &ben_email, "MANAGER").await?;
     let mail = json!({ "personId": ada_id, "method": "MAIL", "displayName": "work mail", "address": ada_email });
     let mail = create(rest, "contactMethods", mail).await?;
-    let hook = json!({ "personId": ben_id, "method": "WEBHOOK", "displayName": "pager", "address": webhook });
-    let hook = create(rest, "contactMethods", hook).await?;
+    let (hook, pager) = pager(rest, &ben_id, webhook, &ben_email).await?;
     let expires = (now() + TimeDelta::hours(1)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let key =
         create(rest, "apiKeys", json!({ "personId": ada_id, "displayName": "demo", "expireTime": expires })).await?;
@@ -83,7 +97,7 @@ pub async fn set(rest: &Rest, data: &Path, webhook: &str) -> anyhow::Result<Stag
         ben: Actor { id: ben_id, name: "Ben", contact_method_id: contact(&hook) },
         ada_key: text(&key, "key").to_owned(),
         ada_key_id: text(&key, "apiKey.id").to_owned(),
-        signing_secret: text(&hook, "signingSecret").to_owned(),
+        pager,
         team_id,
         team_name,
         service_id,
@@ -123,6 +137,22 @@ async fn person(rest: &Rest, team_id: &str, name: &str, email: &str, role: &str)
     let id = made(rest, "people", person).await?;
     made(rest, "memberships", json!({ "teamId": team_id, "personId": id, "role": role })).await?;
     Ok(id)
+}
+
+/// A webhook to this process, which the server must allow; else a mail.
+async fn pager(rest: &Rest, ben_id: &str, webhook: &str, email: &str) -> anyhow::Result<(Value, Pager)> {
+    let way = |method: &str, address: &str| json!({ "personId": ben_id, "method": method, "displayName": "pager", "address": address });
+    match rest.post("contactMethods", &way("WEBHOOK", webhook)).await {
+        Ok(answer) => {
+            let signing_secret = text(&answer, "signingSecret").to_owned();
+            Ok((answer, Pager::Webhook { signing_secret }))
+        }
+        Err(Failure::Refused(problem)) => {
+            let answer = create(rest, "contactMethods", way("MAIL", email)).await?;
+            Ok((answer, Pager::Mail { refused: problem.detail }))
+        }
+        Err(failure) => Err(failure).context("setting the stage: POST /v1/contactMethods"),
+    }
 }
 
 /// Everyone of the team is told by every way they have.

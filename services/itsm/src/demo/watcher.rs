@@ -11,7 +11,13 @@ use tokio::{
 };
 
 use super::PATIENCE;
-use crate::cli::{failure::Failure, rest::Rest, value::text};
+use crate::cli::{
+    failure::Failure,
+    noun::Noun,
+    nouns::{ALERT, CLOCK, DELIVERY, INCIDENT},
+    rest::Rest,
+    value::text,
+};
 
 /// How many entries may wait to be looked at; the streams wait with them.
 const WAITING_AT_MOST: usize = 256;
@@ -21,8 +27,8 @@ const WAITING_AT_MOST: usize = 256;
 pub struct Seen {
     /// When the entry arrived here.
     pub at: Instant,
-    /// The collection.
-    pub path: &'static str,
+    /// Of what.
+    pub noun: &'static Noun,
     /// The entry.
     pub entry: Value,
 }
@@ -35,13 +41,7 @@ impl Seen {
 
     /// The record as it was afterwards.
     pub fn record(&self) -> &Value {
-        let field = match self.path {
-            "alerts" => "alert",
-            "clocks" => "clock",
-            "deliveries" => "delivery",
-            _ => "incident",
-        };
-        &self.entry["event"][field]
+        &self.entry["event"][self.noun.record_field]
     }
 }
 
@@ -58,9 +58,9 @@ impl Watcher {
     pub async fn open(rest: &Rest) -> Result<Self, Failure> {
         let (sender, entries) = mpsc::channel(WAITING_AT_MOST);
         let mut streams = JoinSet::new();
-        for path in ["alerts", "incidents", "clocks", "deliveries"] {
-            let lines = rest.watch(path, &[]).await?;
-            streams.spawn(follow(path, lines, sender.clone()));
+        for noun in [&ALERT, &INCIDENT, &CLOCK, &DELIVERY] {
+            let lines = rest.watch(noun.path, &[]).await?;
+            streams.spawn(follow(noun, lines, sender.clone()));
         }
         Ok(Self { seen: Vec::new(), entries, _streams: streams })
     }
@@ -98,7 +98,7 @@ impl Watcher {
 
     fn last_seen(&self) -> String {
         let last: Vec<String> =
-            self.seen.iter().rev().take(5).map(|seen| format!("{}: {}", seen.path, seen.kind())).collect();
+            self.seen.iter().rev().take(5).map(|seen| format!("{}: {}", seen.noun.name, seen.kind())).collect();
         if last.is_empty() {
             "no event was seen".to_owned()
         } else {
@@ -107,10 +107,10 @@ impl Watcher {
     }
 }
 
-async fn follow(path: &'static str, mut lines: crate::cli::rest::Lines, sender: Sender<Result<Seen, Failure>>) {
+async fn follow(noun: &'static Noun, mut lines: crate::cli::rest::Lines, sender: Sender<Result<Seen, Failure>>) {
     loop {
         let entry = match lines.next().await {
-            Ok(Some(entry)) => Ok(Seen { at: Instant::now(), path, entry }),
+            Ok(Some(entry)) => Ok(Seen { at: Instant::now(), noun, entry }),
             Ok(None) => return,
             Err(failure) => Err(failure),
         };
