@@ -333,8 +333,9 @@ impl NotificationService for Api {
     async fn get_delivery(&self, request: Request<GetDeliveryRequest>) -> Answer<Delivery> {
         let call = asks("NotificationService/GetDelivery", &request)?;
         let id: Uuid = convert::id("id", &request.into_inner().id)?;
+        // The tries first, so that the record is never older than what they say.
+        let attempts = self.app.attempts(call.tenant().id, id.into()).await?;
         let record: domain::Delivery = self.app.get(call.tenant().id, id).await?;
-        let attempts = self.app.attempts(call.tenant().id, record.id).await?;
         let attempts = attempts.into_iter().map(records::attempt).collect();
         Ok(Response::new(Delivery { attempts, ..records::delivery(&record) }))
     }

@@ -34,7 +34,16 @@ impl App {
         incident: &read_models::Incident,
         subject: &Subject,
     ) -> Result<(), Failure> {
-        let before = read_models::keep_incident(tx, event.tenant.id, incident).await?;
+        let known = read_models::find_incident(tx, event.tenant.id, incident.id).await?;
+        read_models::keep_incident(tx, event.tenant.id, incident).await?;
+        if known
+            .as_ref()
+            .is_some_and(|known| known.revision > incident.revision && known.attention > incident.attention)
+        {
+            // Old news, read again at the first start: somebody has seen it since.
+            return Ok(());
+        }
+        let before = known.map_or(Attention::Wanted, |known| known.attention);
         if incident.attention > before {
             let reason = match incident.attention {
                 Attention::Wanted | Attention::Acknowledged => "somebody has seen the incident".to_owned(),

@@ -19,7 +19,7 @@ use crate::{
     },
     send::{
         address::check_url,
-        slots::{Attempt, Endpoint, Wish},
+        slots::{Attempt, Endpoint, Waiting, Wish},
     },
     store::{
         self, SCHEMA, attempts, contact_methods,
@@ -55,9 +55,11 @@ impl App {
         };
         let number = delivery.attempt_count + 1;
         let attempt = Attempt { tenant: timer.tenant.clone(), delivery: delivery.id, number };
-        match self.outbound.slots.hold(&attempt, Endpoint::of(delivery.method, host)) {
-            Wish::InLine => {
+        let endpoint = Endpoint::of(delivery.method, host);
+        match self.outbound.slots.hold(&attempt, endpoint.clone()) {
+            Wish::NoRoom => {
                 timer::set(tx, SCHEMA, &timer.tenant, delivery.id.0, SEND, Some(now + NO_ROOM)).await?;
+                self.outbound.wait(Waiting { delivery: delivery.id, endpoint });
                 return Ok(());
             }
             Wish::Held => self.outbound.claim(attempt),

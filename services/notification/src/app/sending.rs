@@ -17,7 +17,7 @@ use crate::{
     domain::{Method, Outcome},
     send::{
         Report, mail,
-        slots::{Attempt, Slots},
+        slots::{Attempt, Slots, Waiting},
     },
     store::{
         self, attempts, contact_methods,
@@ -37,6 +37,7 @@ pub struct Outbound {
     /// Who is on the way, and who waits in line.
     pub slots: Slots,
     claimed: Mutex<Vec<Attempt>>,
+    waiting: Mutex<Vec<Waiting>>,
     ready: Mutex<Vec<Attempt>>,
     wake: Notify,
     under_way: TaskTracker,
@@ -48,6 +49,7 @@ impl Default for Outbound {
             claimant: kit::id::draw(),
             slots: Slots::default(),
             claimed: Mutex::default(),
+            waiting: Mutex::default(),
             ready: Mutex::default(),
             wake: Notify::new(),
             under_way: TaskTracker::new(),
@@ -55,7 +57,7 @@ impl Default for Outbound {
     }
 }
 
-fn take(list: &Mutex<Vec<Attempt>>) -> Vec<Attempt> {
+fn take<T>(list: &Mutex<Vec<T>>) -> Vec<T> {
     std::mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -65,8 +67,16 @@ impl Outbound {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
     }
 
+    /// Remembers a delivery that found no room, and whose timer is not committed yet.
+    pub fn wait(&self, waiting: Waiting) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    }
+
     /// After the commit, or after its failure: whether the row is there is asked before sending.
     pub fn hand_over(&self) {
+        for waiting in take(&self.waiting) {
+            self.slots.line_up(waiting);
+        }
         let claimed = take(&self.claimed);
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).extend(claimed);
         self.wake.notify_one();
@@ -102,6 +112,10 @@ impl App {
             for attempt in take(&self.outbound.ready) {
                 let app = Arc::clone(&self);
                 self.outbound.under_way.spawn(async move { app.carry_out(&attempt).await });
+            }
+            // Who is called is fired again, which leads here again: the line moves while there is room.
+            if self.call_next().await {
+                self.committed();
             }
         }
     }
@@ -147,6 +161,9 @@ impl App {
     async fn job(&self, attempt: &Attempt) -> Result<Option<attempts::Job>, sqlx::Error> {
         let mut tx = self.database.begin_worker([attempt.tenant.id]).await?;
         let job = attempts::job(&mut tx, attempt, self.outbound.claimant).await?;
+        if job.is_none() {
+            attempts::withdraw(&mut tx, attempt, self.outbound.claimant, self.clock.now()).await?;
+        }
         tx.commit().await?;
         Ok(job)
     }
@@ -199,15 +216,19 @@ impl App {
     }
 
     /// Calls the next in line that is still wanted.
-    async fn call_next(&self) {
-        while let Some((_, delivery)) = self.outbound.slots.next() {
+    async fn call_next(&self) -> bool {
+        while let Some(delivery) = self.outbound.slots.next() {
             match deliveries::promote(&self.database.workers, delivery, self.clock.now()).await {
-                Ok(true) => return,
+                Ok(true) => return true,
                 Ok(false) => {}
                 // Its own timer comes within seconds.
-                Err(error) => return tracing::debug!(%error, "the next in line is not called"),
+                Err(error) => {
+                    tracing::debug!(%error, "the next in line is not called");
+                    return false;
+                }
             }
         }
+        false
     }
 
     pub(super) fn count(&self, method: Method, outcome: Outcome) {

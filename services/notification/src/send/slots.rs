@@ -27,6 +27,15 @@ pub struct Attempt {
     pub number: i32,
 }
 
+/// A delivery that found no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// Where it goes.
+    pub endpoint: Endpoint,
+}
+
 /// Where a message goes, as far as limits care.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -64,7 +73,7 @@ pub struct Slots {
 struct Inner {
     held: HashMap<Attempt, Endpoint>,
     taken: HashMap<Endpoint, usize>,
-    line: VecDeque<(Endpoint, Tenant, DeliveryId)>,
+    line: VecDeque<Waiting>,
     in_line: HashSet<DeliveryId>,
 }
 
@@ -75,8 +84,8 @@ pub enum Wish {
     Held,
     /// This very attempt holds one already.
     HeldBefore,
-    /// There is no room; the delivery waits in line.
-    InLine,
+    /// There is no room; it may wait in line.
+    NoRoom,
 }
 
 impl Inner {
@@ -97,10 +106,15 @@ impl Slots {
             inner.held.insert(attempt.clone(), endpoint);
             return Wish::Held;
         }
-        if inner.line.len() < IN_LINE_AT_MOST && inner.in_line.insert(attempt.delivery) {
-            inner.line.push_back((endpoint, attempt.tenant.clone(), attempt.delivery));
+        Wish::NoRoom
+    }
+
+    /// Puts a delivery at the end of the line, once.
+    pub fn line_up(&self, waiting: Waiting) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.line.len() < IN_LINE_AT_MOST && inner.in_line.insert(waiting.delivery) {
+            inner.line.push_back(waiting);
         }
-        Wish::InLine
     }
 
     /// Whether an attempt is on its way here.
@@ -123,12 +137,12 @@ impl Slots {
     }
 
     /// Takes the first out of the line that has room now.
-    pub fn next(&self) -> Option<(Tenant, DeliveryId)> {
+    pub fn next(&self) -> Option<DeliveryId> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = inner.line.iter().position(|(endpoint, ..)| inner.room(endpoint))?;
-        let (_, tenant, delivery) = inner.line.remove(place)?;
+        let place = inner.line.iter().position(|waiting| inner.room(&waiting.endpoint))?;
+        let Waiting { delivery, .. } = inner.line.remove(place)?;
         inner.in_line.remove(&delivery);
-        Some((tenant, delivery))
+        Some(delivery)
     }
 }
 
@@ -149,14 +163,20 @@ mod tests {
     fn one_endpoint_that_hangs_leaves_room_for_others() {
         let slots = Slots::default();
         let hanging: Vec<Attempt> = (0..10).map(|_| attempt()).collect();
-        let held = hanging.iter().filter(|attempt| slots.hold(attempt, host("slow:443")) == Wish::Held).count();
+        let mut held = 0;
+        for attempt in &hanging {
+            match slots.hold(attempt, host("slow:443")) {
+                Wish::Held => held += 1,
+                _ => slots.line_up(Waiting { delivery: attempt.delivery, endpoint: host("slow:443") }),
+            }
+        }
         assert_eq!(held, TO_ONE_ENDPOINT);
         assert_eq!(slots.hold(&attempt(), host("fast:443")), Wish::Held);
         assert_eq!(slots.hold(&hanging[0], host("slow:443")), Wish::HeldBefore);
         assert!(slots.holds(&hanging[0]) && !slots.holds(&hanging[9]));
         assert_eq!(slots.next(), None);
         slots.release(&hanging[0]);
-        assert_eq!(slots.next().map(|(_, delivery)| delivery), Some(hanging[4].delivery));
+        assert_eq!(slots.next(), Some(hanging[4].delivery));
         assert_eq!(slots.hold(&hanging[4], host("slow:443")), Wish::Held);
     }
 
@@ -168,10 +188,13 @@ mod tests {
             assert_eq!(slots.hold(attempt, host(&format!("h{place}:443"))), Wish::Held);
         }
         let next = attempt();
-        assert_eq!(slots.hold(&next, host("other:443")), Wish::InLine);
-        assert_eq!(slots.hold(&next, host("other:443")), Wish::InLine);
+        assert_eq!(slots.hold(&next, host("other:443")), Wish::NoRoom);
+        for _ in 0..2 {
+            slots.line_up(Waiting { delivery: next.delivery, endpoint: host("other:443") });
+        }
+        assert_eq!(slots.next(), None);
         slots.release(&held[0]);
-        assert_eq!(slots.next().map(|(_, delivery)| delivery), Some(next.delivery));
+        assert_eq!(slots.next(), Some(next.delivery));
         assert_eq!(slots.next(), None);
     }
 }

@@ -205,4 +205,26 @@ mod tests {
         assert!(both.starts_with(expected));
         assert_ne!(sign(&[&secret], id, 1_614_265_331, body), expected);
     }
+
+    async fn posted(url: &str, addresses: &'static [&'static str]) -> Report {
+        let lookup: Lookup = Arc::new(move |_| {
+            Box::pin(async move { Ok(addresses.iter().map(|text| text.parse().unwrap()).collect()) })
+        });
+        let poster = Poster::new(AllowList::default(), lookup).unwrap();
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        poster.post(DeliveryId::draw(), url, &SigningSecret::draw().unwrap(), String::new(), now).await
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_when_connecting_and_the_url_is_not_told() {
+        for addresses in [&["127.0.0.1:0"] as &[_], &["8.8.8.8:0", "[::1]:0"], &["[::ffff:127.0.0.1]:0"]] {
+            let report = posted("https://hooks.example.com/secret-path", addresses).await;
+            assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+            assert!(report.detail.starts_with("the URL leads to a loopback address"), "{report:?}");
+        }
+        let nowhere = posted("https://hooks.example.com/secret-path", &[]).await;
+        assert_eq!((nowhere.outcome, nowhere.detail.as_str()), (Outcome::Retry(None), "the host has no address"));
+        let literal = posted("https://[::ffff:169.254.169.254]/", &[]).await;
+        assert_eq!(literal.outcome, Outcome::Refused);
+    }
 }

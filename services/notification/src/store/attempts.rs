@@ -130,6 +130,30 @@ pub async fn end(
     Ok(done.rows_affected() == 1)
 }
 
+/// Closes an attempt of this process that was not carried out, since its delivery was cancelled
+/// meanwhile.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn withdraw(
+    tx: &mut Transaction,
+    attempt: &slots::Attempt,
+    claimant: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update notification.attempts set outcome = 'refused', detail = 'no longer needed; not sent', ended_at = $4
+         where delivery_id = $1 and number = $2 and claimant = $3 and outcome is null",
+        attempt.delivery.0,
+        attempt.number,
+        claimant,
+        now
+    )
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
 /// The last tries of a delivery, oldest first.
 ///
 /// # Errors

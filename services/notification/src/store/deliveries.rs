@@ -136,8 +136,8 @@ pub async fn find_for_update(tx: &mut Transaction, id: DeliveryId) -> Result<Opt
     find(tx, id).await
 }
 
-/// The pending deliveries about a record, or about the clocks of an incident, locked until the
-/// commit in order of id. Messages that say the news itself (`except`) stay.
+/// The pending deliveries about a record, or about an incident and its clocks, locked until the
+/// commit in order of id.
 ///
 /// # Errors
 /// Fails when the database is away.

@@ -126,16 +126,11 @@ pub async fn keep_membership(
     Ok(())
 }
 
-/// Keeps an incident, and says how much attention it needed before.
+/// Keeps an incident.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn keep_incident(
-    tx: &mut Transaction,
-    tenant: TenantId,
-    incident: &Incident,
-) -> Result<Attention, sqlx::Error> {
-    let before = find_incident(tx, tenant, incident.id).await?.map_or(Attention::Wanted, |incident| incident.attention);
+pub async fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into notification.incident_incidents as i (tenant_id, id, revision, number, title, attention, assignee_id)
          values ($1, $2, $3, $4, $5, $6, $7)
@@ -150,7 +145,7 @@ pub async fn keep_incident(
     )
     .execute(tx.connection())
     .await?;
-    Ok(before)
+    Ok(())
 }
 
 /// Finds an incident.

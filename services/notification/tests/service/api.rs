@@ -183,7 +183,7 @@ async fn an_update_names_what_changes_and_what_it_is_based_on() {
     let mut desk = Desk::open().await;
     let ann = desk.person(TeamId::draw()).await;
     let (way, _) = desk.contact(&ann, Method::Mail, "ann@example.com").await.unwrap();
-    let mut update = |paths: &[&str], revision| {
+    let update = |paths: &[&str], revision| {
         let message = UpdateContactMethodRequest {
             contact_method: Some(ContactMethod { revision, address: "new@example.com".to_owned(), ..way.clone() }),
             update_mask: Some(FieldMask { paths: paths.iter().map(|&path| path.to_owned()).collect() }),

@@ -107,7 +107,7 @@ async fn it_is_tried_again_by_the_timetable_with_the_same_id() {
     desk.eventually(DeliveryState::Delivered, 1).await;
     let received = sink.received();
     assert_eq!(received.len(), 4);
-    assert!(received.iter().all(|received| received.headers["webhook-id"] == id && received.body == received.body));
+    assert!(received.iter().all(|again| again.headers["webhook-id"] == id && again.body == received[0].body));
     assert_eq!(
         desk.delivery(&id).await.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(),
         [1, 2, 3, 4]

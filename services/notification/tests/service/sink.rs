@@ -25,7 +25,6 @@ pub enum Answer {
 /// What was received.
 #[derive(Debug, Clone)]
 pub struct Received {
-    pub path: String,
     pub headers: HashMap<String, String>,
     pub body: String,
 }
@@ -82,8 +81,7 @@ impl Sink {
             }
             let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
             stream.read_exact(&mut body).await?;
-            let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-            self.received.lock().unwrap().push(Received { path, headers, body: String::from_utf8(body).unwrap() });
+            self.received.lock().unwrap().push(Received { headers, body: String::from_utf8(body).unwrap() });
             let answer = self.answer.lock().unwrap().clone();
             match answer {
                 Answer::Head(head) => {
