@@ -1,5 +1,6 @@
 //! The settings of the alert service, with their defaults.
 
+use kit::config::Period;
 use serde::{Deserialize, Serialize};
 
 /// How alerts are taken in.
@@ -8,11 +9,14 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// How many messages of the intake stream are taken in one transaction, 1 to 200. Default 100.
     pub intake_batch: usize,
+    /// How long nothing expires after the intake was away, so that sources can repeat themselves
+    /// before their alerts count as over. Default 1 minute.
+    pub expiry_grace: Period,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { intake_batch: 100 }
+        Self { intake_batch: 100, expiry_grace: Period::new(std::time::Duration::from_secs(60)) }
     }
 }
 

@@ -115,7 +115,7 @@ async fn what_breaks_a_rule_is_refused_with_the_field_and_leaves_no_trace() {
         (Integration { service_id: kit::id::draw().to_string(), ..Default::default() }, "integration.service_id"),
         (Integration { open_incident_from: 77, ..Default::default() }, "integration.open_incident_from"),
     ];
-    let administrator = desk.stage.person(Role::Administrator, desk.team);
+    let administrator = desk.stage.person(Role::Administrator, TeamId::draw());
     for (case, at) in cases {
         let display_name = if case.display_name.is_empty() { "Other".to_owned() } else { case.display_name.clone() };
         let integration = Integration { name: "other".to_owned(), display_name, ..case };
@@ -242,7 +242,7 @@ async fn another_tenant_sees_nothing_of_it() {
     let stranger = Person {
         tenant: kit::id::Tenant { id: TenantId::draw(), slug: "globex".to_owned() },
         administrator: true,
-        ..desk.stage.person(Role::Administrator, desk.team)
+        ..desk.stage.person(Role::Administrator, TeamId::draw())
     };
     let get = desk.stage.request(&stranger, GetAlertRequest { id: alert.id.clone() });
     assert_eq!(desk.client.get_alert(get).await.unwrap_err().code(), Code::NotFound);
@@ -285,4 +285,15 @@ async fn other_services_read_every_record_and_look_one_up() {
     let message = LookupRequest { tenant_id, record_id: kit::id::draw().to_string() };
     let absent = internal.lookup(desk.stage.service_request("incident", "alert", message)).await.unwrap_err();
     assert_eq!(absent.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn setting_up_twice_makes_one_integration_with_the_key_given() {
+    let (desk, _) = Desk::open().await;
+    let (tenant, key) = (desk.stage.tenant.clone(), "itsm_int_given".to_owned());
+    let made = desk.app.ensure_integration(tenant.clone(), "up", "By set-up", Some(key.clone())).await.unwrap();
+    assert_eq!(made, Some(key.clone()));
+    let again = desk.app.ensure_integration(tenant, "up", "By set-up", Some(key.clone())).await.unwrap();
+    assert_eq!(again, None);
+    assert_eq!(desk.count("select count(*) from alert.integrations where name = 'up'").await, 1);
 }

@@ -8,29 +8,59 @@ mod desk;
 use std::time::Duration;
 
 use alert::{ReceiveTime, app::by_intake::Message, store::intake::Place};
-use chrono::{TimeDelta, Utc};
-use desk::{Desk, make_bucket, make_consumer, ready, stage_time, tenant};
+use chrono::TimeDelta;
+use desk::{Desk, make_bucket, make_consumer, ready, stage_time};
 use futures::StreamExt;
-use kit::{clock, id::TeamId, testing::eventually};
+use kit::{
+    clock,
+    id::{TeamId, Tenant, TenantId},
+    testing::eventually,
+};
 use prost::Message as _;
 use proto::{
     alert::v1::{
         AlertEvent, AlertState, ClearReason, DisableIntegrationRequest, RotateIntegrationKeyRequest, Severity,
         alert_event,
     },
+    catalog::v1::{ConfigurationItem, LifecycleState, catalog_event},
     common::v1::Impact,
 };
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 const FIRING: &str = r#"{"dedup_key": "disk", "title": "Disk full", "severity": "critical"}"#;
 const CLEARED: &str = r#"{"dedup_key": "disk", "title": "Disk full", "status": "cleared"}"#;
+
+/// Says in the catalog that an item exists.
+async fn item(desk: &Desk, name: &str, service: Uuid) -> Uuid {
+    let id = kit::id::draw();
+    let item = ConfigurationItem {
+        id: id.to_string(),
+        revision: 1,
+        name: name.to_owned(),
+        service_id: service.to_string(),
+        state: LifecycleState::Live.into(),
+        ..Default::default()
+    };
+    desk.say(id, "configuration_item_created", catalog_event::Record::ConfigurationItem(item)).await;
+    id
+}
+
+/// A connection to the cluster that is to none of its test databases.
+async fn cluster() -> sqlx::PgConnection {
+    use sqlx::Connection;
+    #[expect(clippy::disallowed_methods, reason = "tests are told their servers by variables")]
+    let socket = std::env::var("ITSM_TEST_POSTGRES").unwrap();
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().socket(socket);
+    sqlx::PgConnection::connect_with(&options.username("postgres").database("postgres")).await.unwrap()
+}
 
 #[tokio::test]
 async fn from_the_stream_to_the_record_and_the_event() {
     let (desk, _) = Desk::open().await;
     let team = TeamId::draw();
     let service = desk.service("checkout", team, Impact::Significant).await;
-    let item = desk.item("web1", service).await;
+    let item = item(&desk, "web1", service).await;
     let mut events = desk.stage.bus.subscribe("itsm.default.alert.raised").await.unwrap();
     desk.stage.bus.flush().await.unwrap();
     let body = r#"{"dedup_key": "latency", "title": "Checkout is slow", "severity": "critical",
@@ -112,7 +142,7 @@ async fn any_order_and_repetition_of_messages_comes_to_the_same() {
         for index in order.iter().chain(order).chain(&order[..1]) {
             sequence += 1;
             let message = Message {
-                place: Place { incarnation: 1, sequence, at: Utc::now() },
+                place: Place { incarnation: 1, sequence, at: stage_time(&desk.stage) },
                 received_at: "2026-04-05T10:00:00Z".parse().unwrap(),
                 subject: format!("alerts.default.{name}"),
                 headers: Default::default(),
@@ -133,7 +163,7 @@ async fn any_order_and_repetition_of_messages_comes_to_the_same() {
 #[tokio::test]
 async fn one_message_id_from_two_tenants_makes_two_alerts() {
     let (desk, _) = Desk::open().await;
-    let other = tenant("globex");
+    let other = Tenant { id: TenantId::draw(), slug: "globex".to_owned() };
     desk.app.ensure_integration(other.clone(), "demo", "The demo", None).await.unwrap().unwrap();
     desk.publish_to("alerts.default.demo", &[("Nats-Msg-Id", "1")], FIRING.as_bytes()).await;
     clock::pause(Duration::from_millis(200)).await;
@@ -216,7 +246,7 @@ async fn while_the_database_is_away_nothing_is_acknowledged_and_nothing_is_lost(
     let (desk, _) = Desk::open().await;
     let name: String =
         sqlx::query_scalar("select current_database()::text").fetch_one(&mut desk.stage.admin().await).await.unwrap();
-    let mut admin = desk::cluster().await;
+    let mut admin = cluster().await;
     let allow = |allowed: bool| format!("alter database {name} with allow_connections {allowed}");
     let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
     sqlx::raw_sql(sqlx::AssertSqlSafe(allow(false))).execute(&mut admin).await.unwrap();
@@ -291,6 +321,33 @@ async fn an_alert_expires_when_it_is_not_said_again() {
 }
 
 #[tokio::test]
+async fn nothing_expires_while_repeats_cannot_come_in() {
+    let (desk, _) = Desk::open_with(ReceiveTime::Clock).await;
+    let begin = stage_time(&desk.stage);
+    let body = format!(
+        r#"[{{"labels": {{"alertname": "Disk"}}, "startsAt": "{}", "endsAt": "{}"}}]"#,
+        begin.to_rfc3339(),
+        (begin + TimeDelta::minutes(5)).to_rfc3339()
+    );
+    desk.publish_to("alerts.default.demo", &[("Itsm-Format", "prometheus")], body.as_bytes()).await;
+    desk.drained().await;
+    desk.jetstream.delete_consumer_from_stream("alert", "ALERTS").await.unwrap();
+    eventually("the intake is away", || async {
+        desk.stage.readiness.waiting().contains_key("alert intake").then_some(())
+    })
+    .await;
+    desk.stage.clock.advance(TimeDelta::minutes(10));
+    clock::pause(Duration::from_millis(1_500)).await;
+    assert_eq!(desk.alerts("state = ACTIVE").await.len(), 1, "a repeat may wait");
+    make_consumer(&desk.jetstream).await;
+    ready(&desk.stage).await;
+    clock::pause(Duration::from_millis(1_500)).await;
+    assert_eq!(desk.alerts("state = ACTIVE").await.len(), 1, "sources have a minute to repeat themselves");
+    desk.stage.clock.advance(TimeDelta::minutes(1));
+    desk.eventually_alerts("state = CLEARED", 1).await;
+}
+
+#[tokio::test]
 async fn a_publisher_without_a_format_is_understood_by_the_looks_of_its_message() {
     let (desk, _) = Desk::open().await;
     let event = r#"{"specversion": "1.0", "id": "7", "source": "/backup", "type": "failed", "subject": "db1", "data": "Backup failed"}"#;
@@ -362,16 +419,4 @@ async fn a_bucket_made_anew_is_filled_again_with_the_mark_last_and_nothing_stale
     let mark = bucket.entry("complete").await.unwrap().unwrap().revision;
     let key = bucket.entry(digest(&made.key)).await.unwrap().unwrap().revision;
     assert!(mark > key);
-}
-
-#[tokio::test]
-async fn setting_up_twice_makes_one_integration_with_the_key_given() {
-    let (desk, _) = Desk::open().await;
-    let (tenant, key) = (desk.stage.tenant.clone(), "itsm_int_given".to_owned());
-    let made = desk.app.ensure_integration(tenant.clone(), "up", "By set-up", Some(key.clone())).await.unwrap();
-    assert_eq!(made, Some(key.clone()));
-    let again = desk.app.ensure_integration(tenant, "up", "By set-up", Some(key.clone())).await.unwrap();
-    assert_eq!(again, None);
-    eventually_state(&desk, &key, Some("active")).await;
-    assert_eq!(desk.count("select count(*) from alert.integrations where name = 'up'").await, 1);
 }

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod desk;
-
 use alert::{
     MIGRATOR,
     domain::{
@@ -16,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kit::{
     caller::system,
     db::{Transaction, violates},
-    id::{AlertId, Tenant},
+    id::{AlertId, Tenant, TenantId},
     journal::Cause,
     testing::Stage,
 };
@@ -111,7 +109,7 @@ async fn at_most_one_alert_of_a_condition_is_active() {
 async fn a_transaction_sees_the_tenants_that_it_names() {
     let stage = Stage::set(&[("alert", &MIGRATOR)]).await;
     let database = stage.database("alert");
-    let other = desk::tenant("globex");
+    let other = Tenant { id: TenantId::draw(), slug: "globex".to_owned() };
     let mut saved = Vec::new();
     for tenant in [&stage.tenant, &other] {
         let mut tx = database.begin_worker([tenant.id]).await.unwrap();

@@ -127,7 +127,10 @@ impl App {
             let Some(condition) = conditions.get_mut(&work.key()) else {
                 return Err(Failure::Event("a condition that was locked is not there".into()));
             };
-            if let Some(due) = condition.due_before(work.signal.received_at) {
+            let grace = self.settings.expiry_grace.delta();
+            if self.progress.repeated(work.signal.received_at, grace)
+                && let Some(due) = condition.due_before(work.signal.received_at)
+            {
                 let at = due.record().updated_at;
                 let cause = Cause::timer("alert", EXPIRE, work.tenant.clone(), at);
                 let alert = store::alerts::commit(tx, due, &cause).await?;
@@ -141,7 +144,7 @@ impl App {
                 }
                 Heard::Told(decision) => {
                     effects.measured.remove(&decision.record().id);
-                    store::alerts::commit(tx, decision, &work.cause(now)).await?;
+                    store::alerts::commit(tx, *decision, &work.cause(now)).await?;
                 }
             }
         }

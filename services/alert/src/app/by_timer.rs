@@ -25,6 +25,14 @@ impl App {
 }
 
 impl Due for App {
+    /// Waits until what was said before they were due is taken, and, after the intake was away,
+    /// until sources had the time to repeat themselves.
+    fn prepare<'a>(&'a self, timers: &'a [Timer]) -> BoxFuture<'a, bool> {
+        let repeated = self.progress.repeated(self.clock.now(), self.settings.expiry_grace.delta());
+        let reached = timers.iter().all(|timer| self.progress.reached(timer.due_at));
+        Box::pin(async move { repeated && reached })
+    }
+
     fn fire<'a>(
         &'a self,
         tx: &'a mut Transaction,

@@ -1,10 +1,12 @@
 //! The use cases: load, decide, commit. The one path for calls ([`commands`]), the intake
-//! ([`by_intake`]) and due timers ([`by_timer`]); [`keys`] makes keys and says which are valid.
+//! ([`by_intake`]) and due timers ([`by_timer`]); [`keys`] makes keys and says which are valid,
+//! `progress` how far the intake is taken.
 
 pub mod by_intake;
 pub mod by_timer;
 pub mod commands;
 pub mod keys;
+mod progress;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use proto::common::v1::FeedEntry;
 use tokio::sync::Notify;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::progress::Progress;
 use crate::{
     config::Settings,
     domain::{Alert, Integration, IntegrationId, Refusal},
@@ -70,6 +73,7 @@ pub struct App {
     head: tokio::sync::watch::Receiver<i64>,
     timers: Arc<Notify>,
     keys: Arc<Notify>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl App {
@@ -86,6 +90,7 @@ impl App {
             head: relay.head(),
             timers,
             keys: Arc::default(),
+            progress: Arc::default(),
         }
     }
 

@@ -130,7 +130,7 @@ pub enum Repeat {
     /// Only measures moved.
     Measured(Box<Alert>),
     /// It is worth an event.
-    Told(Decision),
+    Told(Box<Decision>),
 }
 
 impl Alert {
@@ -193,12 +193,13 @@ impl Alert {
             next.content = signal.content.clone();
         }
         if !worse_or_less {
-            return Repeat::Told(Decision::unchanged(self.clone()).then(next, What::Repeated));
+            return Repeat::Told(Box::new(Decision::unchanged(self.clone()).then(next, What::Repeated)));
         }
         let opened_as = self.choice.opens_incident.then_some(self.severity);
         next.severity = signal.severity;
         next.choice = choose(signal.severity, integration.1, integration.0, opened_as);
-        Repeat::Told(Decision::unchanged(self.clone()).then(next, What::SeverityChanged { from: self.severity }))
+        let decision = Decision::unchanged(self.clone()).then(next, What::SeverityChanged { from: self.severity });
+        Repeat::Told(Box::new(decision))
     }
 
     /// The source says that it was over at `ended_at`.
@@ -240,5 +241,25 @@ impl Signal {
             Said::Firing { expires_at } => expires_at,
             Said::Cleared { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::integration::INTEGRATION_MOVES;
+
+    #[test]
+    fn the_readme_has_the_tables_that_the_code_has() {
+        let readme = include_str!("../../README.md");
+        let alerts = MOVES.map(|(from, verb, to)| (from.name(), verb.name(), to.name()));
+        let integrations = INTEGRATION_MOVES.map(|(from, verb, to)| (from.name(), verb.name(), to.name()));
+        let rows: Vec<String> =
+            alerts.iter().chain(&integrations).map(|(from, verb, to)| format!("| {from} | {verb} | {to} |")).collect();
+        for row in &rows {
+            assert!(readme.contains(row), "{row}");
+        }
+        let written = readme.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| from")).count();
+        assert_eq!(written, rows.len());
     }
 }

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::{Alert, ClearReason, IntegrationId, Repeat, Route, Said, Severity, Signal, State, alert::Decision};
 
 /// A dedup key of an integration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
     /// The newest end that the source said.
     pub cleared_at: Option<DateTime<Utc>>,
@@ -30,7 +30,7 @@ pub enum Heard {
     /// Only measures moved.
     Measured(Box<Alert>),
     /// Something happened.
-    Told(Decision),
+    Told(Box<Decision>),
 }
 
 /// Why a signal means nothing.
@@ -100,7 +100,13 @@ impl Condition {
                 },
                 (None, None) => {
                     let (id, route) = raise();
-                    Heard::Told(Alert::raise(id, (source.id, source.name, source.open_from), signal, route, now))
+                    Heard::Told(Box::new(Alert::raise(
+                        id,
+                        (source.id, source.name, source.open_from),
+                        signal,
+                        route,
+                        now,
+                    )))
                 }
             },
         };
@@ -116,7 +122,7 @@ impl Condition {
         match self.active() {
             None => Heard::Nothing(Stale::NothingActive),
             Some(active) if ended_at < active.fired_at => Heard::Nothing(Stale::EndedBeforeStart(ended_at)),
-            Some(active) => Heard::Told(active.clear_by_source(ended_at, now)),
+            Some(active) => Heard::Told(Box::new(active.clear_by_source(ended_at, now))),
         }
     }
 

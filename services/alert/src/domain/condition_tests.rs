@@ -44,12 +44,6 @@ struct World {
     moves: Vec<(State, Verb, State)>,
 }
 
-impl Default for Condition {
-    fn default() -> Self {
-        Self { cleared_at: None, latest: None }
-    }
-}
-
 impl World {
     fn apply(&mut self, decision: Decision, verb: Option<Verb>) {
         if decision.is_unchanged() {

@@ -75,6 +75,11 @@ impl Intake {
         self.readiness.waits_for("alert", "intake", reason);
     }
 
+    fn away(&self, reason: &str) {
+        self.waits_for(reason);
+        self.app.progress.away();
+    }
+
     /// Works for ever. When stream or consumer are gone, the provisioner makes them again, and so a
     /// new handle is taken.
     async fn run(&self) {
@@ -82,7 +87,7 @@ impl Intake {
             if let Err(error) = self.take_stream().await {
                 let reason = chain(error.as_ref());
                 tracing::warn!(service = "alert", reason, "intake pauses");
-                self.waits_for(&reason);
+                self.away(&reason);
             }
             clock::pause(RETRY).await;
         }
@@ -101,6 +106,8 @@ impl Intake {
             .messages()
             .await?;
         self.readiness.ready("alert", "intake");
+        let behind = consumer.cached_info().num_pending > 0;
+        self.app.progress.taken(self.app.clock.now(), behind.then_some(chrono::DateTime::UNIX_EPOCH));
         loop {
             let first = deliveries.next().await.ok_or("the intake stream ended")??;
             let mut bytes = first.payload.len();
@@ -145,6 +152,8 @@ impl Intake {
         metrics::get().consumer_applied("alert", "intake", taken);
         if let Some(Ok(info)) = batch.last().map(Delivery::info) {
             metrics::get().consumer_lag("alert", "intake", info.pending);
+            let last = messages.last().map(|message| message.received_at);
+            self.app.progress.taken(self.app.clock.now(), last.filter(|_| info.pending > 0));
         }
     }
 
@@ -219,7 +228,7 @@ impl Intake {
                 Err(Failure::Away(error)) => {
                     let reason = chain(error.as_ref());
                     tracing::warn!(service = "alert", reason, "intake waits");
-                    self.waits_for(&reason);
+                    self.away(&reason);
                 }
                 Err(Failure::Event(error)) => {
                     tried += 1;

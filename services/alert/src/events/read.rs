@@ -93,7 +93,7 @@ pub fn read(headers: &BTreeMap<String, String>, body: &[u8], received_at: DateTi
         Ok(parsed) => parsed,
         Err(refused) => return whole(format.as_str(), refused.field(), refused.to_string()),
     };
-    let trace_parent = headers.get(TRACE_PARENT).cloned().unwrap_or_default();
+    let trace_parent = headers.get(TRACE_PARENT).filter(|value| is_trace_parent(value)).cloned().unwrap_or_default();
     let (signals, large): (Vec<Signal>, Vec<Signal>) = parsed
         .accepted
         .into_iter()
@@ -114,6 +114,13 @@ pub fn read(headers: &BTreeMap<String, String>, body: &[u8], received_at: DateTi
         raw: raw(format!("{}: {}", signal.dedup_key, signal.content.title).as_bytes()),
     }));
     Reading { format: format.as_str(), signals, faults }
+}
+
+/// Whether it is one of W3C trace context, version 00; anything else must not travel on as a header.
+fn is_trace_parent(value: &str) -> bool {
+    let parts: Vec<&str> = value.split('-').collect();
+    let is_hexadecimal = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]) && parts.iter().all(is_hexadecimal) && parts[0] == "00"
 }
 
 /// How much of an event a signal would take.
@@ -250,6 +257,16 @@ mod tests {
         assert_eq!(reading.faults[0].raw, "\u{fffd}\u{fffd} not json");
         let long = vec![0xff; 2 * limits::REJECTED_BYTES];
         assert!(raw(&long).len() <= limits::REJECTED_BYTES);
+    }
+
+    #[test]
+    fn only_a_trace_parent_travels_on_as_one() {
+        let body = br#"{"title": "x"}"#;
+        let trace = |value: &str| read(&headers(&[("traceparent", value)]), body, at()).signals[0].trace_parent.clone();
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(trace(good), good);
+        assert_eq!(trace(&format!("{good}\nx: y")), "");
+        assert_eq!(trace("00-zz"), "");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The alert service on a stage with its neighbours, its intake stream and its bucket of keys.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part of it; tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use alert::{App, MIGRATOR, ReceiveTime, Settings};
 use async_nats::{
@@ -9,7 +9,7 @@ use async_nats::{
 };
 use kit::{
     caller::Person,
-    id::{TeamId, Tenant, TenantId},
+    id::TeamId,
     testing::{Owner, Stage, eventually},
 };
 use prost::Message;
@@ -18,7 +18,7 @@ use proto::{
         Alert, CreateIntegrationRequest, Integration, IntegrationKeyResponse, ListAlertEventsRequest,
         ListAlertsRequest, ListRejectedAlertsRequest, RejectedAlert, alert_service_client::AlertServiceClient,
     },
-    catalog::v1::{CatalogEvent, ConfigurationItem, LifecycleState, Service, catalog_event},
+    catalog::v1::{CatalogEvent, LifecycleState, Service, catalog_event},
     common::v1::{Impact, Role},
     directory::v1::{self as directory, DirectoryEvent, TenantState, directory_event},
 };
@@ -31,10 +31,8 @@ pub struct Desk {
     pub stage: Stage,
     pub app: Arc<App>,
     pub client: AlertServiceClient<Channel>,
-    pub team: TeamId,
     pub manager: Person,
     pub catalog: Owner,
-    pub directory: Owner,
     pub jetstream: jetstream::Context,
 }
 
@@ -63,9 +61,8 @@ impl Desk {
         let app = alert::start_with(context, Settings::default(), receive_time).await.unwrap();
         ready(&stage).await;
         let client = AlertServiceClient::new(stage.channel("alert"));
-        let team = TeamId::draw();
-        let manager = stage.person(Role::Manager, team);
-        let mut desk = Self { stage, app, client, team, manager, catalog, directory, jetstream };
+        let manager = stage.person(Role::Manager, TeamId::draw());
+        let mut desk = Self { stage, app, client, manager, catalog, jetstream };
         let integration = desk.integrate("demo").await.unwrap();
         (desk, integration)
     }
@@ -94,22 +91,8 @@ impl Desk {
         id
     }
 
-    /// Says in the catalog that an item exists.
-    pub async fn item(&self, name: &str, service: Uuid) -> Uuid {
-        let id = kit::id::draw();
-        let item = ConfigurationItem {
-            id: id.to_string(),
-            revision: 1,
-            name: name.to_owned(),
-            service_id: service.to_string(),
-            state: LifecycleState::Live.into(),
-            ..Default::default()
-        };
-        self.say(id, "configuration_item_created", catalog_event::Record::ConfigurationItem(item)).await;
-        id
-    }
-
-    async fn say(&self, id: Uuid, kind: &str, record: catalog_event::Record) {
+    /// Says a record of the catalog and waits until it is known here.
+    pub async fn say(&self, id: Uuid, kind: &str, record: catalog_event::Record) {
         let event = CatalogEvent { record: Some(record), actor: None, what: None };
         let entry = self.catalog.say(id, kind, stage_time(&self.stage), event.encode_to_vec());
         self.catalog.publish(&entry).await;
@@ -186,10 +169,6 @@ pub fn stage_time(stage: &Stage) -> chrono::DateTime<chrono::Utc> {
     stage.clock.now()
 }
 
-pub fn tenant(slug: &str) -> Tenant {
-    Tenant { id: TenantId::draw(), slug: slug.to_owned() }
-}
-
 pub async fn ready(stage: &Stage) {
     eventually("readiness", || async {
         let waiting = stage.readiness.waiting();
@@ -227,13 +206,4 @@ pub async fn make_consumer(jetstream: &jetstream::Context) {
 pub async fn make_bucket(jetstream: &jetstream::Context) -> kv::Store {
     let config = kv::Config { bucket: "integration_keys".to_owned(), history: 1, ..Default::default() };
     jetstream.create_key_value(config).await.unwrap()
-}
-
-/// A connection to the cluster that is to none of its test databases.
-pub async fn cluster() -> sqlx::PgConnection {
-    use sqlx::Connection;
-    #[expect(clippy::disallowed_methods, reason = "tests are told their servers by variables")]
-    let socket = std::env::var("ITSM_TEST_POSTGRES").unwrap();
-    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass().socket(socket);
-    sqlx::PgConnection::connect_with(&options.username("postgres").database("postgres")).await.unwrap()
 }
