@@ -69,7 +69,9 @@ async fn only_a_manager_of_the_assigned_team_decides() {
     let change = desk.create(desk.change(ChangeType::Normal), "").await.unwrap();
     desk.go(&change.id, &[Request]).await;
     let elsewhere = desk.stage.person(Role::Manager, TeamId::draw());
-    for person in [desk.stage.person(Role::Responder, desk.team), elsewhere.clone()] {
+    let responder = desk.stage.person(Role::Responder, desk.team);
+    let both = Person { teams: [responder.teams.clone(), elsewhere.teams.clone()].concat(), ..responder.clone() };
+    for person in [responder, elsewhere.clone(), both] {
         for verb in [Approve, Reject] {
             let denied = desk.does(&person, verb, &change.id).await.unwrap_err();
             assert_eq!(denied.code(), Code::PermissionDenied, "{verb:?}");
