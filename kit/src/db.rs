@@ -110,6 +110,25 @@ impl Transaction {
         Ok(())
     }
 
+    /// Ends as the work ended: committed when it went well, else rolled back. The connection goes
+    /// back to the pool either way; only work that was cut off loses it.
+    ///
+    /// # Errors
+    /// As the work, or the database is away.
+    pub async fn end<T, E: From<sqlx::Error>>(self, outcome: Result<T, E>) -> Result<T, E> {
+        match outcome {
+            Ok(done) => {
+                self.commit().await?;
+                Ok(done)
+            }
+            Err(refusal) => {
+                // The refusal says more than a rollback that failed.
+                let _ = self.rollback().await;
+                Err(refusal)
+            }
+        }
+    }
+
     /// Rolls back and keeps the connection.
     ///
     /// # Errors

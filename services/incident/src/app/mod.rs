@@ -108,15 +108,18 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let incident = app.load(&mut tx, &call, &target).await?;
+                let decision = decide(&incident, &call.person, now)?;
+                Ok(Done::Now(app.commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let incident = app.load(&mut tx, &call, &target).await?;
-            let decision = decide(&incident, &call.person, now)?;
-            let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(incident))
+            Ok(done)
         })
         .await
     }
@@ -183,11 +186,13 @@ impl App {
         limit: i64,
     ) -> Result<Vec<FeedEntry>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        let incident =
-            store::incidents::find(&mut tx, &key).await?.ok_or_else(|| Problem::not_found("incident", key))?;
-        let entries = journal::history(&mut tx, SCHEMA, incident.id.0, after_revision, limit).await?;
-        tx.commit().await?;
-        Ok(entries)
+        let outcome = async {
+            let found = store::incidents::find(&mut tx, &key).await?;
+            let incident = found.ok_or_else(|| Problem::not_found("incident", key))?;
+            Ok(journal::history(&mut tx, SCHEMA, incident.id.0, after_revision, limit).await?)
+        }
+        .await;
+        tx.end(outcome).await
     }
 
     /// Every event of the tenant's incidents, from somewhere on.
