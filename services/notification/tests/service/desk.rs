@@ -189,6 +189,18 @@ impl Desk {
         .await
     }
 
+    /// Waits until every timer that is due has fired.
+    pub async fn nothing_due(&self) {
+        eventually("nothing is due", || async {
+            let mut admin = self.stage.admin().await;
+            let statement = "select count(*) from notification.timer where due_at <= $1";
+            let due: i64 =
+                sqlx::query_scalar(statement).bind(self.stage.clock.now()).fetch_one(&mut admin).await.unwrap();
+            (due == 0).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until no timer is due and nothing waits to be sent.
     pub async fn quiet(&self) {
         self.caught_up().await;

@@ -145,6 +145,8 @@ async fn it_repeats_once_while_nobody_has_seen_it() {
     desk.caught_up().await;
 
     desk.stage.clock.advance(TimeDelta::seconds(599));
+    desk.nothing_due().await;
+    assert_eq!(desk.deliveries().await.len(), 2, "not before its time");
     desk.stage.clock.advance(TimeDelta::seconds(2));
     let delivered = desk.eventually(DeliveryState::Delivered, 3).await;
     let repeat = delivered.iter().find(|delivery| delivery.sequence == 2).unwrap();

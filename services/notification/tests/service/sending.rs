@@ -149,7 +149,8 @@ async fn a_crash_between_send_and_note_sends_once_more_with_the_same_id() {
     context.readiness = kit::service::Readiness::default();
     notification::start(context.clone(), settings(&folder)).await.unwrap();
     desk.stage.clock.advance(TimeDelta::seconds(59));
-    assert_eq!(sink.received().len(), 1, "not before it is taken for lost");
+    desk.nothing_due().await;
+    assert_eq!(desk.delivery(&id).await.attempts.len(), 1, "not before it is taken for lost");
     desk.stage.clock.advance(TimeDelta::seconds(2));
     desk.eventually(DeliveryState::Delivered, 1).await;
     let received = sink.received();
