@@ -48,7 +48,7 @@ fn after_help(noun: &Noun) -> String {
 }
 
 fn verb_command(noun: &'static Noun, verb: &'static Verb) -> Command {
-    let mut command = Command::new(verb.name).about(verb.about);
+    let mut command = Command::new(verb.name).about(verb.about).after_help(EXIT_CODES);
     let subject = match verb.does {
         Does::ListOf(listed) => listed,
         _ => noun,
@@ -112,6 +112,9 @@ fn argument(field: &Field) -> Arg {
     if !field.default.is_empty() {
         arg = arg.default_value(field.default);
     }
+    if matches!(field.need, Need::Required | Need::Optional) && !matches!(field.takes, Takes::Flag) {
+        arg = arg.value_name(value_name(field.takes));
+    }
     match field.takes {
         Takes::Text | Takes::One(_) | Takes::Time | Takes::Seconds => {
             arg.allow_hyphen_values(field.need == Need::Positional)
@@ -122,6 +125,20 @@ fn argument(field: &Field) -> Arg {
         Takes::Many(_) | Takes::Texts | Takes::Pairs | Takes::Targets => arg.action(ArgAction::Append),
         Takes::Flag => arg.action(ArgAction::SetTrue),
         Takes::File => arg.value_parser(value_parser!(PathBuf)),
+    }
+}
+
+fn value_name(takes: Takes) -> &'static str {
+    match takes {
+        Takes::Text | Takes::Texts | Takes::Flag => "TEXT",
+        Takes::Secret(_) => "KEY",
+        Takes::Word(_) | Takes::Words(_) => "WORD",
+        Takes::One(_) | Takes::Many(_) => "NAME",
+        Takes::Time => "TIME",
+        Takes::Seconds => "DURATION",
+        Takes::Pairs => "NAME=VALUE",
+        Takes::Targets => "TARGET",
+        Takes::File => "FILE",
     }
 }
 

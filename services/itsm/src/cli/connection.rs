@@ -9,6 +9,8 @@ use super::{failure::Failure, rest::Rest};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
+const AFTER_THE_VERBS_OWN: usize = 900;
+
 /// What every command takes.
 pub fn augment(command: Command) -> Command {
     let global = |name: &'static str, value: &'static str, help: &'static str| {
@@ -33,6 +35,7 @@ pub fn augment(command: Command) -> Command {
                 .value_parser(PossibleValuesParser::new(["table", "json"]))
                 .default_value("table")
                 .global(true)
+                .display_order(AFTER_THE_VERBS_OWN)
                 .help("A table for people, or the API's own JSON for scripts"),
         )
 }

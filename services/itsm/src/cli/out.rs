@@ -4,6 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use super::failure::Failure;
 
+/// The narrowest terminal for which tables are folded.
+const NARROWEST: u16 = 60;
+
 /// How something stands, and so its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -41,8 +44,10 @@ impl Look {
         }
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        // comfy-table asks the terminal; a terminal that does not say is left unwrapped.
-        Self { colour: !unwanted, width: comfy_table::Table::new().width() }
+        // A terminal that does not say how wide it is, or is too narrow for columns, breaks lines by
+        // itself.
+        let width = comfy_table::Table::new().width().filter(|width| *width >= NARROWEST);
+        Self { colour: !unwanted, width }
     }
 
     /// The text in the colour of its tone.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     format::{id_end, instant, length, word},
@@ -96,7 +97,8 @@ fn who(names: &Names, event: &Value) -> String {
     match text(event, "actor.kind") {
         "PERSON" => names.of(Kind::Person, id),
         _ if id.is_empty() => "the system".to_owned(),
-        _ if rule.is_empty() => id.to_owned(),
+        // A rule that people made has an id; the note says its name.
+        _ if rule.is_empty() || Uuid::try_parse(rule).is_ok() => id.to_owned(),
         _ => format!("{id} ({})", rule.replace('_', " ")),
     }
 }

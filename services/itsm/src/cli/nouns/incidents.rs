@@ -17,7 +17,7 @@ pub const INCIDENT: Noun = Noun {
     name: "incident",
     about: "Incidents: what is broken, who has it, and how it ends",
     examples: "Examples:
-  itsm incident list --filter 'state = \"NEW\" AND priority <= P2'
+  itsm incident list --filter 'state = \"NEW\" AND priority <= 2'
   itsm incident show INC0001042
   itsm incident create \"Checkout is slow\" --impact significant --urgency high --service checkout
   itsm incident assign INC0001042 --team payments --to me --note \"looks like the database\"
