@@ -127,7 +127,8 @@ fn services_apart_find_each_other_and_take_an_alert_to_an_incident() {
     let body = r#"{"name":"demo","displayName":"Demo","openIncidentFrom":"MEDIUM"}"#;
     let made = common::post(&port.to_string(), "/v1/integrations", Some(ada.trim()), body).unwrap();
     assert_eq!(made.0, 200, "{}", made.1);
-    let intake_key = made.1.split('"').find(|word| word.starts_with("itsm_int_")).unwrap().to_owned();
+    // The hint, which begins alike, comes before.
+    let intake_key = made.1.split('"').rfind(|word| word.starts_with("itsm_int_")).unwrap().to_owned();
     let alert = r#"{"title":"Disk full on db1","severity":"critical"}"#;
     let path = format!("/intake/{intake_key}/alerts");
     // The gateway learns of the key by NATS.

@@ -1,6 +1,6 @@
 //! An `itsm` from outside: started, asked over HTTP, stopped.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![expect(dead_code, reason = "each test file uses its part")]
 
 use std::{
     fs,
