@@ -174,7 +174,8 @@ fn instants_ahead_of_our_time_are_bounded() {
 
 /// Signals as sources say them: each with its own time of coming in.
 fn signals() -> impl Strategy<Value = Vec<Signal>> {
-    let one = (0..200_i64, any::<bool>(), 0..5_usize);
+    // Few instants, so that some are the same.
+    let one = (0..12_i64, any::<bool>(), 0..5_usize);
     prop::collection::vec(one, 1..12).prop_map(|said| {
         let signal = |(place, (time, firing, severity)): (usize, (i64, bool, usize))| {
             let received = 1_000 + i64::try_from(place).unwrap();
