@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    format::{id_end, instant, length, word},
+    format::{Reader, id_end, instant, length, word},
     names::Names,
     noun::{Kind, Noun},
     out::{Tone, harmless},
@@ -54,7 +54,7 @@ pub fn together<'a>(page: &Page<'_>, entries: impl Iterator<Item = (&'a Noun, &'
         .map(|(noun, entry)| {
             let at = text(entry, "at");
             let time = instant(at).map_or_else(|| at.to_owned(), |at| page.reader.exact(at));
-            (time, who(page.names, &entry["event"]), told(page.names, noun, entry))
+            (time, who(page.names, &entry["event"]), told(page, noun, entry))
         })
         .collect();
     let width = lines.iter().map(|(_, who, _)| who.chars().count()).max().unwrap_or_default().min(36);
@@ -72,7 +72,7 @@ pub fn live(page: &Page<'_>, noun: &Noun, entry: &Value) -> String {
         .map(|path| text(record, path))
         .find(|handle| !handle.is_empty())
         .unwrap_or_else(|| id_end(text(entry, "recordId"), 8));
-    line(page, &time, handle, &who(page.names, &entry["event"]), 32, &told(page.names, noun, entry))
+    line(page, &time, handle, &who(page.names, &entry["event"]), 32, &told(page, noun, entry))
 }
 
 fn line(page: &Page<'_>, time: &str, handle: &str, who: &str, width: usize, told: &Told) -> String {
@@ -103,14 +103,15 @@ fn who(names: &Names, event: &Value) -> String {
     }
 }
 
-fn told(names: &Names, noun: &Noun, entry: &Value) -> Told {
+fn told(page: &Page<'_>, noun: &Noun, entry: &Value) -> Told {
+    let names = page.names;
     let kind = text(entry, "type");
     let event = &entry["event"];
     let (record, what) = (&event[noun.record_field], &event[camel(kind)]);
     match noun.record_field {
         "incident" => of_incident(names, kind, record, what),
         "alert" => of_alert(kind, record, what),
-        "clock" => of_clock(kind, record, what),
+        "clock" => of_clock(page.reader, kind, record, what),
         "delivery" => of_delivery(names, kind, record),
         _ => of_any(noun, kind, record, what),
     }
@@ -190,14 +191,15 @@ fn of_alert(kind: &str, record: &Value, what: &Value) -> Told {
     }
 }
 
-fn of_clock(kind: &str, record: &Value, what: &Value) -> Told {
+fn of_clock(reader: Reader, kind: &str, record: &Value, what: &Value) -> Told {
     let metric = word(text(record, "metric"));
     let target = length(number(record, "targetSeconds").unwrap_or_default());
     let elapsed = length(number(record, "elapsedSeconds").unwrap_or_default());
+    let due = instant(text(record, "dueTime")).map_or_else(String::new, |due| format!("due {}", reader.absolute(due)));
     match kind {
-        "clock_started" => noted(format!("{metric} clock started: {target}"), text(record, "explanation")),
+        "clock_started" => noted(format!("{metric} clock started: {target}"), &due),
         "clock_paused" => said(format!("{metric} clock paused after {elapsed}")),
-        "clock_resumed" => said(format!("{metric} clock goes on")),
+        "clock_resumed" => noted(format!("{metric} clock goes on"), &due),
         "clock_recomputed" => noted(format!("{metric} clock now has {target}"), text(what, "reason")),
         "clock_at_risk" => said(format!("{metric} clock is at risk")),
         "clock_breached" => said(format!("{metric} clock breached its {target}")),

@@ -98,7 +98,9 @@ pub async fn play(rest: &Rest, stage: &Stage, mut sink: Sink, data: &Path) -> an
     clears(&mut night, &mut watcher, rest, stage, &condition, &alert_id).await?;
     let is_ours = |seen: &Seen| {
         let about = ["incidentId", "subjectRecordId", "id"].map(|path| text(seen.record(), path));
-        about.contains(&night.incident_id.as_str()) || about.contains(&alert_id.as_str())
+        let is_about = about.contains(&night.incident_id.as_str()) || about.contains(&alert_id.as_str());
+        // That somebody shall be told is told again when they were.
+        is_about && seen.kind() != "delivery_requested"
     };
     night.events = watcher.all(is_ours).into_iter().cloned().collect();
     night.events.sort_by_key(|seen| instant(text(&seen.entry, "at")));
@@ -313,7 +315,11 @@ async fn clears(
     let code = word(text(resolved.record(), "resolutionCode"));
     night.step("incident resolved", resolved.at, format!("{} by itself: {code}", night.incident_number));
     met(night, watcher, "RESOLUTION").await?;
-    let over = delivery(watcher, night, &stage.ada.id, stage.ada.name, "incident.resolved").await?;
-    night.step("all clear", over.at, format!("{} may sleep on", stage.ada.name));
+    let mut told = Vec::new();
+    for actor in [&stage.ada, &stage.ben] {
+        told.push(delivery(watcher, night, &actor.id, actor.name, "incident.resolved").await?.at);
+    }
+    let last = told.into_iter().max().unwrap_or(resolved.at);
+    night.step("all clear", last, format!("{} and {} may sleep on", stage.ada.name, stage.ben.name));
     Ok(())
 }

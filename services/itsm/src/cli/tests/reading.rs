@@ -188,6 +188,31 @@ fn an_event_of_any_other_noun() {
 }
 
 #[test]
+fn clocks_and_messages_in_words() {
+    let names = names();
+    let mut started = clock("RESPONSE", "RUNNING", 900, 0);
+    started["dueTime"] = json!("2026-11-23T14:18:22Z");
+    let of_clock = |kind: &str, clock: &Value| json!({ "type": kind, "at": "2026-11-23T14:03:22Z", "event": { "clock": clock, "actor": system("sla", "") } });
+    let delivery =
+        json!({ "personId": ADA, "method": "MAIL", "eventType": "incident.opened", "reason": "acknowledged" });
+    let of_delivery = |kind: &str| {
+        let actor = system("notification", "01a208e3-9f3a-7672-936c-7f64f85f64e4");
+        json!({ "type": kind, "at": "2026-11-23T14:03:23Z", "event": { "delivery": delivery, "actor": actor } })
+    };
+    let entries = [
+        (&CLOCK, of_clock("clock_started", &started)),
+        (&CLOCK, of_clock("clock_at_risk", &started)),
+        (&CLOCK, of_clock("clock_breached", &started)),
+        (&CLOCK, of_clock("clock_met", &clock("RESPONSE", "MET", 900, 48))),
+        (&DELIVERY, of_delivery("delivery_requested")),
+        (&DELIVERY, of_delivery("delivered")),
+        (&DELIVERY, of_delivery("delivery_cancelled")),
+    ];
+    let told = story::together(&page(&names), entries.iter().map(|(noun, entry)| (*noun, entry)));
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn what_is_pointed_at_is_looked_up_once() {
     let wanted = table::pointed_at(INCIDENT.columns, &[incident(), incident()]);
     assert_eq!(wanted.iter().filter(|(_, id)| !id.is_empty()).count(), 2);
