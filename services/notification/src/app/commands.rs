@@ -83,6 +83,15 @@ fn broken(error: &RenderError) -> Problem {
     }
 }
 
+/// Says which rule of uniqueness was hit.
+fn taken(error: sqlx::Error) -> Problem {
+    if violates(&error, templates::NAME_TAKEN) {
+        let message = "a template of this name exists; take another".to_owned();
+        return Problem::Exists { reason: "TEMPLATE_NAME_TAKEN", message };
+    }
+    error.into()
+}
+
 fn source(template: &Template) -> Source<'_> {
     Source { subject: &template.subject, body: &template.body }
 }
@@ -124,13 +133,16 @@ impl App {
             let decision = Rule::create(RuleId::draw(), wording.clone(), now)?;
             app.try_rule(call.tenant().id, &wording).await?;
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                Ok(Done::Now(store::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let rule = store::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(rule))
+            Ok(done)
         })
         .await
     }
@@ -173,22 +185,19 @@ impl App {
             render::try_on_any_sample(wanted).map_err(|error| broken(&error))?;
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
-            }
-            let CreateTemplate { name, display_name, subject, body } = create;
-            let decision = Template::create(TemplateId::draw(), name, display_name, subject, body, now);
-            let committed = store::commit(&mut tx, decision, &Cause::call(&call, now)).await;
-            let template = committed.map_err(|error| {
-                if violates(&error, templates::NAME_TAKEN) {
-                    let message = "a template of this name exists; take another".to_owned();
-                    return Error::Problem(Problem::Exists { reason: "TEMPLATE_NAME_TAKEN", message });
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
                 }
-                error.into()
-            })?;
-            tx.commit().await?;
+                let CreateTemplate { name, display_name, subject, body } = create;
+                let decision = Template::create(TemplateId::draw(), name, display_name, subject, body, now);
+                let committed = store::commit(&mut tx, decision, &Cause::call(&call, now)).await;
+                Ok(Done::Now(committed.map_err(taken)?))
+            }
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(template))
+            Ok(done)
         })
         .await
     }

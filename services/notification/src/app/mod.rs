@@ -129,14 +129,18 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let record: R = app.load(&mut tx, &call, target, permit).await?;
+                let decision = decide(&record, now)?;
+                Ok(Done::Now(store::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let record: R = app.load(&mut tx, &call, target, permit).await?;
-            let record = store::commit(&mut tx, decide(&record, now)?, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(record))
+            Ok(done)
         })
         .await
     }
@@ -197,9 +201,8 @@ impl App {
         limit: i64,
     ) -> Result<Vec<R>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        let records = R::list(&mut tx, filter.as_ref(), after, limit).await?;
-        tx.commit().await?;
-        Ok(records)
+        let records = R::list(&mut tx, filter.as_ref(), after, limit).await;
+        Ok(tx.end(records).await?)
     }
 
     /// The history of a record, oldest first.
@@ -214,10 +217,12 @@ impl App {
         limit: i64,
     ) -> Result<Vec<FeedEntry>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        R::find(&mut tx, id).await?.ok_or_else(|| Problem::not_found(R::KIND, id))?;
-        let entries = journal::history(&mut tx, SCHEMA, id, after_revision, limit).await?;
-        tx.commit().await?;
-        Ok(entries)
+        let outcome = async {
+            R::find(&mut tx, id).await?.ok_or_else(|| Problem::not_found(R::KIND, id))?;
+            Ok(journal::history(&mut tx, SCHEMA, id, after_revision, limit).await?)
+        }
+        .await;
+        tx.end(outcome).await
     }
 
     /// Every event of the tenant, from somewhere on.

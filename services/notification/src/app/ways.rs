@@ -1,6 +1,7 @@
 //! What people ask for about their contact methods. A way belongs to the person it reaches: they
 //! and the administrators alone change it and see its address.
 
+use chrono::{DateTime, Utc};
 use kit::{
     caller::{Call, Person},
     db::uncancelled,
@@ -13,13 +14,13 @@ use kit::{
 use super::{App, Error, Target};
 use crate::{
     domain::{
-        ContactMethod, ContactMethodId, Delivery, DeliveryId, Method, Subject,
+        ContactMethod, ContactMethodId, Delivery, DeliveryId, Message, Method, Subject,
         contact_method::NewContactMethod,
         delivery::NewDelivery,
         event::{self, Kind},
     },
     render::{self, About},
-    seal::SigningSecret,
+    seal::{SealError, SigningSecret},
     send::{address::check_url, mail::check_address},
     store::{self, SCHEMA, contact_methods, deliveries},
 };
@@ -41,6 +42,10 @@ pub struct Create {
 #[must_use]
 pub fn is_theirs(person: &Person, way: &ContactMethod) -> bool {
     person.administrator || person.id == way.person_id
+}
+
+fn unsealed(error: SealError) -> Problem {
+    Problem::Internal(error.into())
 }
 
 fn permit(person: &Person, way: &ContactMethod) -> Result<(), Problem> {
@@ -85,28 +90,32 @@ impl App {
             app.check_person(tenant, person_id, "contact_method.person_id").await?;
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok((Done::Before(kept), None));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok((Done::Before(kept), None));
+                }
+                let new = NewContactMethod {
+                    id: ContactMethodId::draw(),
+                    person_id,
+                    method: create.method,
+                    display_name: create.display_name,
+                    address,
+                };
+                let way = store::commit(&mut tx, ContactMethod::create(new, now), &Cause::call(&call, now)).await?;
+                let secret = match create.method {
+                    Method::Mail => None,
+                    Method::Webhook => Some(SigningSecret::draw().map_err(unsealed)?),
+                };
+                if let Some(secret) = &secret {
+                    let sealed = app.sealer.seal(secret, way.id).map_err(unsealed)?;
+                    contact_methods::keep_secret(&mut tx, way.id, &sealed).await?;
+                }
+                Ok((Done::Now(way), secret))
             }
-            let new = NewContactMethod {
-                id: ContactMethodId::draw(),
-                person_id,
-                method: create.method,
-                display_name: create.display_name,
-                address,
-            };
-            let way = store::commit(&mut tx, ContactMethod::create(new, now), &Cause::call(&call, now)).await?;
-            let secret = match create.method {
-                Method::Mail => None,
-                Method::Webhook => Some(SigningSecret::draw().map_err(|error| Problem::Internal(error.into()))?),
-            };
-            if let Some(secret) = &secret {
-                let sealed = app.sealer.seal(secret, way.id).map_err(|error| Problem::Internal(error.into()))?;
-                contact_methods::keep_secret(&mut tx, way.id, &sealed).await?;
-            }
-            tx.commit().await?;
+            .await;
+            let created = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok((Done::Now(way), secret))
+            Ok(created)
         })
         .await
     }
@@ -120,7 +129,7 @@ impl App {
         let sealed = contact_methods::secret(&mut tx, id).await?;
         tx.commit().await?;
         let opened = sealed.map(|sealed| self.sealer.open(&sealed, id)).transpose();
-        Ok(opened.map_err(|error| Problem::Internal(error.into()))?)
+        Ok(opened.map_err(unsealed)?)
     }
 
     /// Changes the name or the address.
@@ -173,39 +182,48 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let way: ContactMethod = app.load(&mut tx, &call, target, permit).await?;
+                way.usable()?;
+                let (new, message) = test_of(&way, now);
+                let decision = Delivery::request(new, now);
+                Ok(Done::Now(deliveries::request(&mut tx, decision, &message, &Cause::call(&call, now)).await?))
             }
-            let way: ContactMethod = app.load(&mut tx, &call, target, permit).await?;
-            way.usable()?;
-            let mut subject = Subject::bare(Kind::Test, way.id.0);
-            subject.title.clone_from(&way.display_name);
-            let event_id = kit::id::draw();
-            let about = About { event_id, event_type: event::TEST, at: now, subject: &subject, rule: "" };
-            let mut message = render::builtin(&about);
-            if way.method == Method::Webhook {
-                message.body = render::webhook(&about, &message);
-            }
-            let new = NewDelivery {
-                id: DeliveryId::draw(),
-                rule_id: None,
-                event_id,
-                event_type: event::TEST.to_owned(),
-                subject_record_id: way.id.0,
-                subject_record_number: String::new(),
-                incident_id: None,
-                person_id: way.person_id,
-                contact_method_id: way.id,
-                method: way.method,
-                repeat_after_seconds: 0,
-                reason: "a test".to_owned(),
-            };
-            let decision = Delivery::request(new, now);
-            let delivery = deliveries::request(&mut tx, decision, &message, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(delivery))
+            Ok(done)
         })
         .await
     }
+}
+
+/// The delivery of a test message by a way.
+fn test_of(way: &ContactMethod, now: DateTime<Utc>) -> (NewDelivery, Message) {
+    let mut subject = Subject::bare(Kind::Test, way.id.0);
+    subject.title.clone_from(&way.display_name);
+    let event_id = kit::id::draw();
+    let about = About { event_id, event_type: event::TEST, at: now, subject: &subject, rule: "" };
+    let mut message = render::builtin(&about);
+    if way.method == Method::Webhook {
+        message.body = render::webhook(&about, &message);
+    }
+    let new = NewDelivery {
+        id: DeliveryId::draw(),
+        rule_id: None,
+        event_id,
+        event_type: event::TEST.to_owned(),
+        subject_record_id: way.id.0,
+        subject_record_number: String::new(),
+        incident_id: None,
+        person_id: way.person_id,
+        contact_method_id: way.id,
+        method: way.method,
+        repeat_after_seconds: 0,
+        reason: "a test".to_owned(),
+    };
+    (new, message)
 }
