@@ -147,7 +147,8 @@ async fn callers(port: &Port, administrator: &str, other: String) -> Vec<(&'stat
     port.refused(&expired, PATIENCE).await;
 
     let garbage = Some("itsm_garbage".to_owned());
-    let mut callers = vec![("none", None), ("garbage", garbage), ("expired", Some(expired)), ("revoked", Some(revoked))];
+    let mut callers =
+        vec![("none", None), ("garbage", garbage), ("expired", Some(expired)), ("revoked", Some(revoked))];
     callers.append(&mut roles);
     callers.push(("administrator", Some(administrator.to_owned())));
     callers.push(("read-only", Some(read_only)));
@@ -159,9 +160,7 @@ async fn callers(port: &Port, administrator: &str, other: String) -> Vec<(&'stat
 async fn records(port: &Port, data: &Path, administrator: &str, nouns: &[&str]) -> BTreeMap<String, String> {
     let teams = port.get("/v1/teams", administrator).await;
     let team = id(&teams["teams"][0]);
-    let owned = |name: &str, kind: &str| {
-        json!({ "name": name, "displayName": name, "kind": kind, "owningTeamId": team, "supportTeamId": team })
-    };
+    let owned = |name: &str, kind: &str| json!({ "name": name, "displayName": name, "kind": kind, "owningTeamId": team, "supportTeamId": team });
     port.create("services", administrator, owned("shop", "BUSINESS")).await;
     port.create("configurationItems", administrator, owned("db-1", "DATABASE")).await;
     let change = json!({ "title": "New disks", "type": "NORMAL", "risk": "MINOR" });
