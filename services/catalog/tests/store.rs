@@ -82,3 +82,24 @@ async fn the_read_model_keeps_the_newest_whatever_comes_last() {
     assert_eq!(kept, Some(Team { id, revision: 5, active: false }));
     tx.commit().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_refused_costs_no_connection() {
+    let desk = Desk::open().await;
+    let connections = || async {
+        let statement =
+            "select pid from pg_stat_activity where usename = 'catalog' and datname = current_database() order by pid";
+        let pids: Vec<i32> = sqlx::query_scalar(statement).fetch_all(&mut desk.stage.admin().await).await.unwrap();
+        pids
+    };
+    desk.create(desk.service("shop"), "").await.unwrap();
+    let before = connections().await;
+    for _ in 0..5 {
+        desk.create(desk.service("shop"), "").await.unwrap_err();
+        let retire = RetireServiceRequest { id: TeamId::draw().to_string(), ..Default::default() };
+        desk.client.clone().retire_service(desk.stage.request(&desk.manager, retire)).await.unwrap_err();
+    }
+    // The pool may have opened more meanwhile.
+    let after = connections().await;
+    assert!(!before.is_empty() && before.iter().all(|pid| after.contains(pid)), "{before:?} became {after:?}");
+}

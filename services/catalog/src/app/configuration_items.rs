@@ -35,20 +35,23 @@ impl App {
             }
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                if let Some(service) = new.service_id {
+                    check_service(&mut tx, service).await?;
+                }
+                let decision = ConfigurationItem::create(CiId::draw(), new, now);
+                call.person.require(Role::Manager, &decision.record().teams())?;
+                let name = decision.record().name.clone();
+                let committed = configuration_items::commit(&mut tx, decision, &Cause::call(&call, now)).await;
+                Ok(Done::Now(committed.map_err(|error| taken(error, &name))?))
             }
-            if let Some(service) = new.service_id {
-                check_service(&mut tx, service).await?;
-            }
-            let decision = ConfigurationItem::create(CiId::draw(), new, now);
-            call.person.require(Role::Manager, &decision.record().teams())?;
-            let name = decision.record().name.clone();
-            let committed = configuration_items::commit(&mut tx, decision, &Cause::call(&call, now)).await;
-            let item = committed.map_err(|error| taken(error, &name))?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(item))
+            Ok(done)
         })
         .await
     }
@@ -106,20 +109,23 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let found = configuration_items::find_for_update(&mut tx, target.id).await?;
+                let item = found.ok_or_else(|| Problem::not_found("configuration item", target.id))?;
+                target.check(&call, &item.teams(), item.revision)?;
+                if let Some(service) = service.filter(|service| item.service_id != Some(*service)) {
+                    check_service(&mut tx, service).await?;
+                }
+                let decision = decide(&item, now)?;
+                Ok(Done::Now(configuration_items::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let found = configuration_items::find_for_update(&mut tx, target.id).await?;
-            let item = found.ok_or_else(|| Problem::not_found("configuration item", target.id))?;
-            target.check(&call, &item.teams(), item.revision)?;
-            if let Some(service) = service.filter(|service| item.service_id != Some(*service)) {
-                check_service(&mut tx, service).await?;
-            }
-            let decision = decide(&item, now)?;
-            let item = configuration_items::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(item))
+            Ok(done)
         })
         .await
     }
@@ -164,10 +170,13 @@ impl App {
         limit: i64,
     ) -> Result<Vec<FeedEntry>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        configuration_items::find(&mut tx, id).await?.ok_or_else(|| Problem::not_found("configuration item", id))?;
-        let entries = journal::history(&mut tx, SCHEMA, id.0, after_revision, limit).await?;
-        tx.commit().await?;
-        Ok(entries)
+        let outcome = async {
+            let found = configuration_items::find(&mut tx, id).await?;
+            found.ok_or_else(|| Problem::not_found("configuration item", id))?;
+            Ok(journal::history(&mut tx, SCHEMA, id.0, after_revision, limit).await?)
+        }
+        .await;
+        tx.end(outcome).await
     }
 }
 

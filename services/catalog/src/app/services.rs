@@ -33,17 +33,20 @@ impl App {
             }
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let decision = Service::create(ServiceId::draw(), new, now);
+                call.person.require(Role::Manager, &decision.record().teams())?;
+                let name = decision.record().name.clone();
+                let committed = services::commit(&mut tx, decision, &Cause::call(&call, now)).await;
+                Ok(Done::Now(committed.map_err(|error| taken(error, &name))?))
             }
-            let decision = Service::create(ServiceId::draw(), new, now);
-            call.person.require(Role::Manager, &decision.record().teams())?;
-            let name = decision.record().name.clone();
-            let committed = services::commit(&mut tx, decision, &Cause::call(&call, now)).await;
-            let service = committed.map_err(|error| taken(error, &name))?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(service))
+            Ok(done)
         })
         .await
     }
@@ -91,17 +94,20 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let found = services::find_for_update(&mut tx, target.id).await?;
+                let service = found.ok_or_else(|| Problem::not_found("service", target.id))?;
+                target.check(&call, &service.teams(), service.revision)?;
+                let decision = decide(&service, now)?;
+                Ok(Done::Now(services::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let found = services::find_for_update(&mut tx, target.id).await?;
-            let service = found.ok_or_else(|| Problem::not_found("service", target.id))?;
-            target.check(&call, &service.teams(), service.revision)?;
-            let decision = decide(&service, now)?;
-            let service = services::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(service))
+            Ok(done)
         })
         .await
     }
@@ -146,10 +152,12 @@ impl App {
         limit: i64,
     ) -> Result<Vec<FeedEntry>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        services::find(&mut tx, id).await?.ok_or_else(|| Problem::not_found("service", id))?;
-        let entries = journal::history(&mut tx, SCHEMA, id.0, after_revision, limit).await?;
-        tx.commit().await?;
-        Ok(entries)
+        let outcome = async {
+            services::find(&mut tx, id).await?.ok_or_else(|| Problem::not_found("service", id))?;
+            Ok(journal::history(&mut tx, SCHEMA, id.0, after_revision, limit).await?)
+        }
+        .await;
+        tx.end(outcome).await
     }
 }
 

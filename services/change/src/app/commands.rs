@@ -38,15 +38,18 @@ impl App {
             let number = app.numbers.next(tenant).await?;
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                call.person.require(Role::Responder, &teams)?;
+                let decision = Change::draft(ChangeId::draw(), number, call.person.id, new, now);
+                Ok(Done::Now(changes::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            call.person.require(Role::Responder, &teams)?;
-            let decision = Change::draft(ChangeId::draw(), number, call.person.id, new, now);
-            let change = changes::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(change))
+            Ok(done)
         })
         .await
     }

@@ -105,15 +105,18 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let change = load(&mut tx, &call, role, &target).await?;
+                let decision = decide(&change, &call.person, now)?;
+                Ok(Done::Now(changes::commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }
-            let change = load(&mut tx, &call, role, &target).await?;
-            let decision = decide(&change, &call.person, now)?;
-            let change = changes::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(change))
+            Ok(done)
         })
         .await
     }
@@ -158,10 +161,12 @@ impl App {
         limit: i64,
     ) -> Result<Vec<FeedEntry>, Error> {
         let mut tx = self.database.begin(tenant).await?;
-        let change = changes::find(&mut tx, &key).await?.ok_or_else(|| Problem::not_found("change", key))?;
-        let entries = journal::history(&mut tx, SCHEMA, change.id.0, after_revision, limit).await?;
-        tx.commit().await?;
-        Ok(entries)
+        let outcome = async {
+            let change = changes::find(&mut tx, &key).await?.ok_or_else(|| Problem::not_found("change", key))?;
+            Ok(journal::history(&mut tx, SCHEMA, change.id.0, after_revision, limit).await?)
+        }
+        .await;
+        tx.end(outcome).await
     }
 
     /// Every event of the tenant's changes, from somewhere on.
