@@ -1,6 +1,7 @@
 //! `itsm up` from outside: the real binary with its real servers, started, stopped, killed.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::print_stdout, reason = "figures are for who runs the tests")]
 
 mod common;
 

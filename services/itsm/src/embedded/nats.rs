@@ -99,6 +99,7 @@ impl Nats {
     }
 
     /// The server's process.
+    #[cfg(test)]
     pub fn pid(&self) -> i32 {
         self.child.pid()
     }

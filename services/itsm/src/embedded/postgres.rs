@@ -133,6 +133,7 @@ impl Postgres {
     }
 
     /// The server's process.
+    #[cfg(test)]
     pub fn pid(&self) -> i32 {
         self.child.pid()
     }

@@ -29,15 +29,6 @@ pub enum Access {
     },
 }
 
-impl Access {
-    /// Where clients connect, without user and password.
-    pub fn url(&self) -> &str {
-        match self {
-            Self::Operator { url, .. } | Self::Plain { url } => url,
-        }
-    }
-}
-
 /// A client, and how often it has been connected.
 #[derive(Clone, Debug)]
 pub struct Connection {

@@ -89,6 +89,10 @@ impl Provisioner {
     }
 
     /// Whether the last round went through: false while NATS is away.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "asked by tests; NATS away stops no command, so readiness does not wait for it")
+    )]
     pub fn healthy(&self) -> watch::Receiver<bool> {
         self.healthy.clone()
     }
@@ -96,6 +100,10 @@ impl Provisioner {
     /// Makes a durable consumer for a client outside and returns the file with its credentials,
     /// where accounts are ours. For a program that is not the provisioner itself, see
     /// [`create_consumer`].
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the command that makes a consumer runs beside, by the function of this name")
+    )]
     pub async fn create_consumer(&self, consumer: &OutsideConsumer) -> anyhow::Result<Option<PathBuf>> {
         create(self.accounts.as_ref(), &self.jetstream, self.replicas, consumer).await
     }

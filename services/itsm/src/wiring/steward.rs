@@ -82,7 +82,10 @@ pub async fn run_one_of_several(
         let tasks = Tasks::default();
         let started = tokio::select! {
             started = Provisioner::start(settings.clone()) => started.context("cannot make the streams")?,
-            () = stopping.cancelled() => return Ok(lease.release(&directory.workers).await),
+            () = stopping.cancelled() => {
+                lease.release(&directory.workers).await;
+                return Ok(());
+            }
         };
         readiness.ready(PROVISIONER, "streams");
         keep(&started, owner.clone(), directory.clone(), &services, &tasks);
