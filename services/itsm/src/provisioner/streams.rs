@@ -120,10 +120,13 @@ impl Streams {
     }
 
     async fn intake(&mut self) -> anyhow::Result<()> {
-        let stream = self.stream(&intake_stream(self.replicas)).await?;
+        let wanted_stream = intake_stream(self.replicas);
+        self.stream(&wanted_stream).await?;
         let wanted = intake_consumer(self.replicas);
-        let last = stream.state.last_sequence;
         if let Some(consumer) = consumer_info(&self.jetstream, INTAKE_STREAM, INTAKE_CONSUMER).await? {
+            // Asked after the consumer: an alert that came in between must not look like a loss.
+            let stream = self.stream(&wanted_stream).await?;
+            let last = stream.state.last_sequence;
             if consumer.delivered.stream_sequence > last {
                 // The stream lost its end: the consumer would skip as many new alerts.
                 tracing::error!(last, delivered = consumer.delivered.stream_sequence, "the intake stream is truncated");

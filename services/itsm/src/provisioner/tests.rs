@@ -16,6 +16,7 @@ use super::authority::{Authority, OutsideConsumer, slug};
 use super::connection::{Access, connect};
 use super::reconcile::{Provisioner, Settings, create_consumer};
 use super::rights;
+use super::streams::Streams;
 use crate::embedded::child::{Child, Spec};
 use crate::embedded::folder::{DataFolder, make_folder};
 use crate::embedded::nats::Nats;
@@ -286,6 +287,36 @@ async fn the_intake_is_purged_up_to_what_was_taken() {
     assert_eq!(timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap().key, "digest");
     let put = timeout(SILENCE, watched.put("digest", "evil".into())).await;
     assert!(!matches!(put, Ok(Ok(_))), "the gateway writes keys");
+    provisioner.stop().await;
+    world.nats.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_that_come_while_it_looks_are_no_loss() {
+    let world = World::start().await;
+    let provisioner = world.provisioner().await;
+    let alert = jetstream::new(connect(&world.access(), "alert").await.unwrap().client);
+    let consumer: PullConsumer = alert.get_consumer_from_stream("alert", "ALERTS").await.unwrap();
+    let mut taken = consumer.messages().await.unwrap();
+    let mut busy = tokio::task::JoinSet::new();
+    busy.spawn(async move {
+        while let Some(Ok(message)) = taken.next().await {
+            message.ack().await.unwrap();
+        }
+    });
+    for _ in 0..4 {
+        let gateway = connect(&world.access(), "gateway").await.unwrap().client;
+        busy.spawn(async move { while publish(&gateway, "alerts.acme.demo").await.is_some() {} });
+    }
+    let admin = admin(&world).await;
+    let mut streams = Streams::new(admin.clone(), 1, None).unwrap();
+    for _ in 0..100 {
+        streams.reconcile(&[]).await.unwrap();
+    }
+    let now: PullConsumer = admin.get_consumer_from_stream("alert", "ALERTS").await.unwrap();
+    assert_eq!(now.cached_info().created, consumer.cached_info().created, "the consumer was made anew");
+    assert!(now.cached_info().delivered.stream_sequence > 100, "the load was real");
+    busy.shutdown().await;
     provisioner.stop().await;
     world.nats.unwrap().stop().await.unwrap();
 }
