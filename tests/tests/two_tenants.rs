@@ -23,7 +23,7 @@ async fn two_tenants_never_see_each_other() {
     world.monitoring_says(&world.stage.tenant, body("ours"), Some("one-id")).await;
     // The server itself drops a repeated message id within its window, across tenants.
     world.later(chrono::TimeDelta::seconds(1));
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    kit::clock::pause(std::time::Duration::from_millis(200)).await;
     world.monitoring_says(&globex.tenant, body("theirs"), Some("one-id")).await;
 
     let ours = world.the_incident_is(IncidentState::New).await;

@@ -1,6 +1,8 @@
 //! Somebody watches, goes away for an hour while the service restarts, and comes back with the
 //! cursor: nothing is missing, nothing comes twice.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 use itsm_tests::world::World;
 use proto::{
     common::v1::Role,

@@ -1,5 +1,7 @@
 //! The gRPC of the incident service on real Postgres and NATS: what callers see.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use incident::{MIGRATOR, Settings};
 use kit::{
     caller::Person,

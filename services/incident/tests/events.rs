@@ -1,6 +1,8 @@
 //! The event path of the incident service: what it says arrives whole and in order, what others
 //! say takes effect once, whatever NATS does.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::{collections::HashMap, time::Duration};
 
 use futures::StreamExt;
