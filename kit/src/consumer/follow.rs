@@ -147,7 +147,9 @@ impl<'a> Follow<'a> {
             metrics::get().consumer_dropped(self.consumer.service, self.consumer.source, "heartbeat");
             return Ok(());
         };
-        self.check(&beat.incarnation, beat.head_position, 0)?;
+        // Only a fresh answer of the owner can be behind us; a heartbeat may be older than the events
+        // that overtook it on the way.
+        self.check(&beat.incarnation, beat.head_position.max(self.position), 0)?;
         self.head = self.head.max(beat.head_position);
         self.heard = Some(Instant::now());
         Ok(())

@@ -58,8 +58,8 @@ struct Migrate {
 #[derive(Debug, Args)]
 struct Demo {
     /// The URL of the installation. Default: the one of the data folder's `itsm up`.
-    #[arg(long, value_name = "URL", env = "ITSM_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[arg(long, value_name = "URL", env = "ITSM_URL")]
+    url: Option<String>,
     /// An administrator's API key. Default: `admin.key` in the data folder.
     #[arg(long, value_name = "KEY", env = "ITSM_API_KEY", hide_env_values = true)]
     key: Option<String>,
@@ -118,7 +118,16 @@ async fn play(options: Demo) -> anyhow::Result<ExitCode> {
             })?
         }
     };
-    demo::run(&options.url, key.trim(), &options.data).await?;
+    let url = match options.url {
+        Some(url) => url,
+        None => {
+            let path = options.data.join("url");
+            std::fs::read_to_string(&path).with_context(|| {
+                format!("no server: set ITSM_URL, or start `itsm up` ({} cannot be read)", path.display())
+            })?
+        }
+    };
+    demo::run(url.trim(), key.trim(), &options.data).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -221,13 +221,16 @@ async fn what_was_acknowledged_survives_kill_9_and_exists_once() {
         assert!(resent.elapsed() < SETTLES_WITHIN, "{} complaints, such as {first:#?}", complaints.len());
         sleep(Duration::from_secs(1)).await;
     }
-    println!(
-        "{rounds} kills in {:?}: {acknowledged} acknowledged, {} sent again; lost 0, doubled 0; settled after {:?}; \
-         slowest start {slowest_start:?}",
-        begun.elapsed(),
-        unanswered.len(),
-        resent.elapsed()
-    );
+    #[expect(clippy::print_stdout, reason = "the figures of the run")]
+    {
+        println!(
+            "{rounds} kills in {:?}: {acknowledged} acknowledged, {} sent again; lost 0, doubled 0; settled after {:?}; \
+             slowest start {slowest_start:?}",
+            begun.elapsed(),
+            unanswered.len(),
+            resent.elapsed()
+        );
+    }
     assert_eq!(up.stop(Signal::SIGTERM), 0);
     until("nothing is left", PATIENCE, || processes_of(&data).is_empty().then_some(()));
 }

@@ -31,7 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     demo,
-    embedded::{child::end_leftovers, folder::DataFolder, nats::Nats, postgres::Postgres},
+    embedded::{
+        child::end_leftovers,
+        folder::{DataFolder, write_private},
+        nats::Nats,
+        postgres::Postgres,
+    },
     migrate,
     provision::{self, ADMINISTRATOR_EMAIL, Administrator, DEMO_INTEGRATION, FIRST_TENANT, SeedMark},
     provisioner::{authority::Authority, reconcile},
@@ -90,6 +95,10 @@ impl Options {
         gateway.behind_proxy |= self.behind_proxy;
         if self.tls_cert.is_some() {
             (gateway.tls_cert, gateway.tls_key) = (self.tls_cert.clone(), self.tls_key.clone());
+        }
+        if self.demo {
+            // The demo's own receiver listens on loopback.
+            settings.notification.webhook_allow.push("127.0.0.0/8".to_owned());
         }
         settings
     }
@@ -219,6 +228,8 @@ impl Up {
 
     /// Says that it is ready and waits until it shall end.
     async fn stay(&self, options: &Options, signals: &mut Signals) -> anyhow::Result<()> {
+        // For clients beside it.
+        write_private(&self.folder.root().join("url"), self.url.as_bytes())?;
         announce(&format!("ready {}", self.url))?;
         let failed = async {
             match &self.process {
