@@ -64,14 +64,27 @@ pub async fn run(admin: &PgConnectOptions, passwords: &Passwords, role_connectio
             report.migrations += missing;
         }
     }
+    if report != Report::default() {
+        flush(&mut connection).await?;
+    }
     connection.close().await?;
     Ok(report)
 }
 
+/// A session that does not wait for the disk after each of its many small commits: what a power cut
+/// takes away is a tail of them, which the next run makes again. [`flush`] comes at the end.
 async fn connect(admin: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let mut connection = PgConnection::connect_with(admin).await.context("cannot reach the database")?;
-    sqlx::raw_sql("set timezone = 'UTC'; set client_min_messages = warning").execute(&mut connection).await?;
+    let settings = "set timezone = 'UTC'; set client_min_messages = warning; set synchronous_commit = off";
+    sqlx::raw_sql(settings).execute(&mut connection).await?;
     Ok(connection)
+}
+
+/// Waits until everything is on disk: a commit that waits takes all before it along.
+async fn flush(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let commit = "begin; set local synchronous_commit = on; select pg_current_xact_id(); commit";
+    sqlx::raw_sql(commit).execute(connection).await.context("cannot wait for the disk")?;
+    Ok(())
 }
 
 async fn check_version(connection: &mut PgConnection) -> anyhow::Result<()> {
