@@ -68,22 +68,22 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// Not in the language: at which character, from 1, and what the language allows there.
-    #[error("filter: {1} expected at character {0}")]
+    #[error("{1} expected at character {0}")]
     Syntax(usize, &'static str),
     /// More than one filter may ask.
-    #[error("filter: at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels")]
+    #[error("at most {LONGEST} characters, {MOST_COMPARISONS} comparisons and {DEEPEST} levels")]
     TooLarge,
     /// A field that cannot be filtered by, and those that can.
-    #[error("filter: unknown field `{0}`; known fields: {1}")]
+    #[error("unknown field `{0}`; known fields: {1}")]
     UnknownField(String, String),
     /// An operator the field does not take.
-    #[error("filter: `{0}` has no order; compare it with =, != or :*")]
+    #[error("`{0}` has no order; compare it with =, != or :*")]
     Unordered(&'static str),
     /// A value the field does not take, and what it takes.
-    #[error("filter: `{1}` is no value for `{0}`; write {2}")]
+    #[error("`{1}` is no value for `{0}`; write {2}")]
     Value(&'static str, String, String),
     /// The service gave a value of another kind than it declared: its fault, not the caller's.
-    #[error("filter: the record's `{0}` is not of the declared kind")]
+    #[error("the record's `{0}` is not of the declared kind")]
     Record(&'static str),
 }
 
@@ -523,11 +523,11 @@ mod tests {
     #[test]
     fn refusals_say_what_to_write() {
         for (text, said) in [
-            ("colour = red", "filter: unknown field `colour`; known fields: title, id,"),
-            ("state = done", "filter: `done` is no value for `state`; write one of open, closed"),
-            ("id:* AND state = done", "filter: `done` is no value for `state`; write one of open, closed"),
-            ("priority < 2.5", "filter: `2.5` is no value for `priority`; write a whole number"),
-            ("title < b", "filter: `title` has no order; compare it with =, != or :*"),
+            ("colour = red", "unknown field `colour`; known fields: title, id,"),
+            ("state = done", "`done` is no value for `state`; write one of open, closed"),
+            ("id:* AND state = done", "`done` is no value for `state`; write one of open, closed"),
+            ("priority < 2.5", "`2.5` is no value for `priority`; write a whole number"),
+            ("title < b", "`title` has no order; compare it with =, != or :*"),
             ("state = open and id:*", "filter: AND or OR expected at character 14"),
             ("title = 'abc", "filter: a closing quote for the text expected at character 9"),
             ("title = 'a\0'", "filter: a text without a NUL"),

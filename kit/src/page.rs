@@ -19,16 +19,16 @@ const LARGEST_SIZE: i32 = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     /// Not a token of this kind.
-    #[error("page_token: not a token this method gave out; leave it empty to start at the first page")]
+    #[error("not a token this method gave out; leave it empty to start at the first page")]
     Malformed,
     /// A token for another question.
-    #[error("page_token: given for another filter or method; repeat the same filter, or leave it empty to start again")]
+    #[error("given for another filter or method; repeat the same filter, or leave it empty to start again")]
     Foreign,
     /// Too many, or fewer than none.
-    #[error("page_size: {0} is out of range; ask for 1 to 500, or 0 for 50")]
+    #[error("{0} is out of range; ask for 1 to 500, or 0 for 50")]
     Size(i32),
     /// Not a cursor.
-    #[error("cursor: not one this service gave out; list the records, then watch without a cursor")]
+    #[error("not one this service gave out; list the records, then watch without a cursor")]
     Cursor,
 }
 

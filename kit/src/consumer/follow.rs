@@ -147,9 +147,13 @@ impl<'a> Follow<'a> {
             metrics::get().consumer_dropped(self.consumer.service, self.consumer.source, "heartbeat");
             return Ok(());
         };
-        // Only a fresh answer of the owner can be behind us; a heartbeat may be older than the events
-        // that overtook it on the way.
         self.check(&beat.incarnation, beat.head_position.max(self.position), 0)?;
+        if beat.head_position < self.position {
+            // Older than events that overtook it on the way, or the owner was restored: only a
+            // fresh answer of the owner can tell, so ask for one.
+            self.heard = None;
+            return Ok(());
+        }
         self.head = self.head.max(beat.head_position);
         self.heard = Some(Instant::now());
         Ok(())
