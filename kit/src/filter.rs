@@ -528,12 +528,12 @@ mod tests {
             ("id:* AND state = done", "`done` is no value for `state`; write one of open, closed"),
             ("priority < 2.5", "`2.5` is no value for `priority`; write a whole number"),
             ("title < b", "`title` has no order; compare it with =, != or :*"),
-            ("state = open and id:*", "filter: AND or OR expected at character 14"),
-            ("title = 'abc", "filter: a closing quote for the text expected at character 9"),
-            ("title = 'a\0'", "filter: a text without a NUL"),
-            ("title = a* ", "filter: AND or OR expected at character 10"),
-            ("(state = open", "filter: AND, OR or `)` expected at character 14"),
-            ("= open", "filter: a field, NOT or `(` expected at character 1"),
+            ("state = open and id:*", "AND or OR expected at character 14"),
+            ("title = 'abc", "a closing quote for the text expected at character 9"),
+            ("title = 'a\0'", "a text without a NUL"),
+            ("title = a* ", "AND or OR expected at character 10"),
+            ("(state = open", "AND, OR or `)` expected at character 14"),
+            ("= open", "a field, NOT or `(` expected at character 1"),
         ] {
             let error = sql(text).unwrap_err();
             assert!(error.to_string().starts_with(said), "{error}");
