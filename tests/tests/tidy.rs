@@ -216,12 +216,16 @@ fn files_are_one_room_each() {
 
 #[test]
 fn kit_stays_small_and_knows_no_domain() {
-    let budget = 5_000;
+    // The blueprint wanted 3,000; docs/decisions/0006 says what stands above it. It may only shrink.
+    let budget = 4_000;
     let mut lines = 0;
     let mut broken = Vec::new();
     for path in files(&root().join("kit/src"), &[".rs"]) {
+        if short(&path).ends_with("testing.rs") {
+            continue;
+        }
         lines += code(&path).lines().filter(|line| !line.trim().is_empty()).count();
-        if short(&path).ends_with("testing.rs") || short(&path).ends_with("id.rs") {
+        if short(&path).ends_with("id.rs") {
             continue;
         }
         for word in ["Incident", "Change", "Clock::Sla", "Delivery", "Membership", "Integration"] {
