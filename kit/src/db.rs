@@ -81,13 +81,25 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
 #[derive(Debug)]
 pub struct Transaction {
     connection: Option<PoolConnection<Postgres>>,
+    #[cfg(mutants)]
+    pool: PgPool,
 }
 
 impl Transaction {
     async fn begin(pool: &PgPool, statement: String) -> Result<Self, sqlx::Error> {
-        let mut transaction = Self { connection: Some(pool.acquire().await?) };
+        let mut transaction = Self {
+            connection: Some(pool.acquire().await?),
+            #[cfg(mutants)]
+            pool: pool.clone(),
+        };
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(transaction.connection()).await?;
         Ok(transaction)
+    }
+
+    /// A second transaction beside this one, for a fault that writes where it must not.
+    #[cfg(mutants)]
+    pub(crate) async fn another(&self, tenant: TenantId) -> Result<Self, sqlx::Error> {
+        Self::begin(&self.pool, format!("begin; select set_config('itsm.tenant', '{tenant}', true)")).await
     }
 
     /// Names the tenants whose records this transaction touches from here on.
@@ -104,6 +116,14 @@ impl Transaction {
     /// # Errors
     /// Fails when the database is away; the outcome is then unknown.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        #[cfg(mutants)]
+        if crate::planted!("acknowledge_before_commit") {
+            tokio::spawn(async move {
+                crate::clock::pause(Duration::from_millis(20)).await;
+                sqlx::raw_sql("commit").execute(self.connection()).await.map(|_| self.connection.take())
+            });
+            return Ok(());
+        }
         sqlx::raw_sql("commit").execute(self.connection()).await?;
         // Back to the pool, since it is finished.
         self.connection.take();
@@ -211,7 +231,10 @@ where
     E: From<Problem> + Send + 'static,
 {
     match tokio::spawn(work).await {
-        Ok(result) => result,
+        Ok(result) => {
+            crate::fail_point!("command.after_commit");
+            result
+        }
         Err(error) => Err(Problem::Internal(Box::new(error)).into()),
     }
 }

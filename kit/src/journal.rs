@@ -88,37 +88,57 @@ pub async fn append(
     entries: &[Entry],
 ) -> Result<(), sqlx::Error> {
     if !entries.is_empty() {
-        let statement = format!(
-            "with written as (
-                insert into {schema}.journal (tenant_id, tenant, record_id, revision, event_id, type, body, actor, at, request_id, trace_parent)
-                select $1, $2, e.record_id, e.revision, e.event_id, e.type, e.body, $3, $4, $5, $6
-                from unnest($7::uuid[], $8::bigint[], $9::uuid[], $10::text[], $11::bytea[]) with ordinality
-                    as e (record_id, revision, event_id, type, body, place)
-                order by e.place
-                returning record_id, revision)
-             insert into {schema}.outbox (tenant_id, record_id, revision)
-             select $1, record_id, revision from written"
-        );
-        let column = |f: fn(&Entry) -> Uuid| entries.iter().map(f).collect::<Vec<_>>();
-        let event_ids: Vec<Uuid> = entries.iter().map(|_| crate::id::draw()).collect();
-        sqlx::query(AssertSqlSafe(statement))
-            .bind(cause.tenant.id.0)
-            .bind(&cause.tenant.slug)
-            .bind(actor_text(&cause.actor))
-            .bind(cause.at)
-            .bind(cause.call.as_ref().and_then(|call| call.request.as_ref()).map(|key| key.id.as_str()))
-            .bind(Some(&cause.trace_parent).filter(|trace| !trace.is_empty()))
-            .bind(column(|entry| entry.record_id))
-            .bind(entries.iter().map(|entry| entry.revision).collect::<Vec<_>>())
-            .bind(event_ids)
-            .bind(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>())
-            .bind(entries.iter().map(|entry| entry.body.as_slice()).collect::<Vec<_>>())
-            .execute(tx.connection())
-            .await?;
+        #[cfg(mutants)]
+        if crate::planted!("journal_outside_transaction") {
+            let mut other = tx.another(cause.tenant.id).await?;
+            write(&mut other, schema, cause, entries).await?;
+            other.commit().await?;
+        } else {
+            write(tx, schema, cause, entries).await?;
+        }
+        #[cfg(not(mutants))]
+        write(tx, schema, cause, entries).await?;
     }
     if let Some(call) = &cause.call {
         request::keep(tx, schema, call, answer, cause.at).await?;
+        crate::fail_point!("command.before_commit");
     }
+    Ok(())
+}
+
+async fn write(
+    tx: &mut Transaction,
+    schema: &'static str,
+    cause: &Cause,
+    entries: &[Entry],
+) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "with written as (
+            insert into {schema}.journal (tenant_id, tenant, record_id, revision, event_id, type, body, actor, at, request_id, trace_parent)
+            select $1, $2, e.record_id, e.revision, e.event_id, e.type, e.body, $3, $4, $5, $6
+            from unnest($7::uuid[], $8::bigint[], $9::uuid[], $10::text[], $11::bytea[]) with ordinality
+                as e (record_id, revision, event_id, type, body, place)
+            order by e.place
+            returning record_id, revision)
+         insert into {schema}.outbox (tenant_id, record_id, revision)
+         select $1, record_id, revision from written"
+    );
+    let column = |f: fn(&Entry) -> Uuid| entries.iter().map(f).collect::<Vec<_>>();
+    let event_ids: Vec<Uuid> = entries.iter().map(|_| crate::id::draw()).collect();
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(cause.tenant.id.0)
+        .bind(&cause.tenant.slug)
+        .bind(actor_text(&cause.actor))
+        .bind(cause.at)
+        .bind(cause.call.as_ref().and_then(|call| call.request.as_ref()).map(|key| key.id.as_str()))
+        .bind(Some(&cause.trace_parent).filter(|trace| !trace.is_empty()))
+        .bind(column(|entry| entry.record_id))
+        .bind(entries.iter().map(|entry| entry.revision).collect::<Vec<_>>())
+        .bind(event_ids)
+        .bind(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>())
+        .bind(entries.iter().map(|entry| entry.body.as_slice()).collect::<Vec<_>>())
+        .execute(tx.connection())
+        .await?;
     Ok(())
 }
 

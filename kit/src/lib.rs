@@ -18,6 +18,7 @@ pub mod consumer;
 pub mod db;
 pub mod dead_letter;
 pub mod decide;
+pub mod fault;
 pub mod feed;
 pub mod filter;
 pub mod id;

@@ -24,7 +24,7 @@ use crate::{
     bus, clock,
     db::Database,
     feed, journal,
-    lease::{Lease, Lost, RENEWAL},
+    lease::{self, Lease, Lost, RENEWAL},
     metrics,
     problem::BoxError,
 };
@@ -67,6 +67,8 @@ pub struct Relay {
     wake: Wake,
     head: watch::Sender<i64>,
     again: Arc<Notify>,
+    #[cfg(mutants)]
+    last_seq: std::sync::atomic::AtomicI64,
 }
 
 impl Relay {
@@ -80,7 +82,17 @@ impl Relay {
             bus: bus.clone(),
             subject: bus::wake_subject(service),
         };
-        Self { service, holder, database, bus, wake, head: watch::channel(0).0, again: Arc::default() }
+        Self {
+            service,
+            holder,
+            database,
+            bus,
+            wake,
+            head: watch::channel(0).0,
+            again: Arc::default(),
+            #[cfg(mutants)]
+            last_seq: Default::default(),
+        }
     }
 
     /// Wakes it.
@@ -188,9 +200,13 @@ impl Relay {
         if !lease.hold(&mut tx).await? {
             return Err(Lost(lease.name.clone()).into());
         }
+        #[cfg(mutants)]
+        let after = self.last_seq(&mut tx).await?;
+        #[cfg(not(mutants))]
+        let after = "";
         let statement = format!(
             "with taken as (
-                delete from {schema}.outbox where seq = any (array (select seq from {schema}.outbox order by seq limit {TAKE_AT_MOST}))
+                delete from {schema}.outbox where seq = any (array (select seq from {schema}.outbox {after} order by seq limit {TAKE_AT_MOST}))
                 returning seq, tenant_id, record_id, revision),
              base as (
                 select greatest((select max(position) from {schema}.feed), (select position from {schema}.lease where name = 'relay'), 0) as position),
@@ -208,8 +224,26 @@ impl Relay {
             .iter()
             .map(|row| journal::read(row, row.try_get("position")?))
             .collect::<Result<Vec<_>, sqlx::Error>>()?;
+        crate::fail_point!("relay.in_take");
         tx.commit().await?;
         Ok(entries)
+    }
+
+    /// The fault of a cursor over a sequence: rows that commit late are behind it.
+    #[cfg(mutants)]
+    async fn last_seq(&self, tx: &mut crate::db::Transaction) -> Result<String, BoxError> {
+        if !crate::planted!("feed_by_last_seq") {
+            return Ok(String::new());
+        }
+        let schema = self.service;
+        let last = self.last_seq.load(Ordering::Relaxed);
+        let statement = format!(
+            "select max(seq) from (select seq from {schema}.outbox where seq > {last} order by seq limit {TAKE_AT_MOST}) s"
+        );
+        let taken: Option<i64> = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(tx.connection()).await?;
+        let taken = taken.unwrap_or(last);
+        self.last_seq.store(taken, Ordering::Relaxed);
+        Ok(format!("where seq > {last} and seq <= {taken}"))
     }
 
     async fn beat(&self, lease: &Lease) {
@@ -248,6 +282,7 @@ impl Relay {
                         }
                     }
                     if saved != acknowledged {
+                        crate::fail_point!("relay.after_publish");
                         self.save(lease, acknowledged).await?;
                         saved = acknowledged;
                     }
@@ -262,6 +297,12 @@ impl Relay {
                     }
                 },
                 Some(batch) = batches.recv(), if room => {
+                    if crate::planted!("relay_marks_before_publish")
+                        && let Some(last) = batch.last()
+                    {
+                        self.save(lease, last.position).await?;
+                    }
+                    crate::fail_point!("relay.after_take");
                     for entry in batch {
                         if entry.position == next {
                             waiting.push_back(self.publish(&stream, lease, &entry).await);
@@ -301,10 +342,8 @@ impl Relay {
     }
 
     async fn save(&self, lease: &Lease, position: i64) -> Result<(), BoxError> {
-        let statement = format!(
-            "update {}.lease set position = $1 where name = 'relay' and holder = $2 and epoch = $3",
-            self.service
-        );
+        let statement =
+            format!("update {}.lease set position = $1 where name = 'relay' and {}", self.service, lease::mine());
         let done = sqlx::query(AssertSqlSafe(statement))
             .bind(position)
             .bind(&lease.holder)

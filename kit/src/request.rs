@@ -23,7 +23,11 @@ pub enum Done<T> {
 /// [`Problem::RequestReused`] for another request under the same key, [`Problem::RequestRunning`]
 /// while the first still runs.
 pub async fn kept(tx: &mut Transaction, schema: &'static str, call: &Call) -> Result<Option<Bytes>, Problem> {
+    crate::fail_point!("command.after_begin");
     let Some(key) = &call.request else { return Ok(None) };
+    if crate::planted!("request_id_ignored") {
+        return Ok(None);
+    }
     let statement = format!(
         "with mine as materialized (select pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2 || '/' || $3, 0)) as mine)
          select m.mine, r.digest, r.record_id, r.revision
@@ -58,6 +62,9 @@ pub async fn keep(
     at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let Some(key) = &call.request else { return Ok(()) };
+    if crate::planted!("request_id_ignored") {
+        return Ok(());
+    }
     let statement = format!(
         "insert into {schema}.request (tenant_id, caller, method, request_id, digest, record_id, revision, at) values ($1, $2, $3, $4, $5, $6, $7, $8)"
     );

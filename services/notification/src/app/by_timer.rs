@@ -62,12 +62,20 @@ impl App {
                 self.outbound.wait(Waiting { delivery: delivery.id, endpoint });
                 return Ok(());
             }
-            Wish::Held => self.outbound.claim(attempt),
+            Wish::Held => self.outbound.claim(attempt.clone()),
             Wish::HeldBefore => {}
         }
         attempts::begin(tx, timer.tenant.id, delivery.id, number, self.outbound.claimant, now).await?;
         deliveries::note_attempt(tx, delivery.id, number, now + LOST_AFTER).await?;
         timer::set(tx, SCHEMA, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER)).await?;
+        if kit::planted!("send_before_attempt")
+            && let Some(job) = attempts::job(tx, &attempt, self.outbound.claimant).await?
+        {
+            let report = self.send(&attempt, job).await;
+            kit::fail_point!("delivery.after_send");
+            attempts::end(tx, delivery.id, number, report.outcome, &report.detail, Some(now)).await?;
+            self.ended(tx, &timer.tenant, &delivery, report.outcome, &report.detail, now).await?;
+        }
         Ok(())
     }
 

@@ -125,6 +125,7 @@ impl App {
         if let Some(job) = self.insist("read", attempt, || self.job(attempt)).await.flatten() {
             let method = job.method;
             let report = self.send(attempt, job).await;
+            kit::fail_point!("delivery.after_send");
             self.count(method, report.outcome);
             tracing::info!(
                 delivery_id = %attempt.delivery,
@@ -168,7 +169,7 @@ impl App {
         Ok(job)
     }
 
-    async fn send(&self, attempt: &Attempt, job: attempts::Job) -> Report {
+    pub(super) async fn send(&self, attempt: &Attempt, job: attempts::Job) -> Report {
         match job.method {
             Method::Mail => {
                 let (thread, at) = (job.thread, job.created_at);
