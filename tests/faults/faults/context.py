@@ -238,7 +238,7 @@ class Stage:
         pending = self.system.sql("select count(*) from notification.deliveries where state = 'PENDING'")[0][0]
         if pending:
             waiting.append(f"deliveries pending: {pending}")
-        running = self.system.sql("select count(*) from notification.attempts where ended_at is null")[0][0]
+        running = self.system.sql("select count(*) from notification.attempts where outcome is null")[0][0]
         if running:
             waiting.append(f"attempts running: {running}")
         intake = self.intake_state()
