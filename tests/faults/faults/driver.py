@@ -356,12 +356,12 @@ class Worker:
         """A standard or a normal one."""
         tenant = self.tenant()
         operation = self.operation("change.create", tenant, self.dice.choice(("rest", "grpc")))
-        fields = {"title": operation.key, "type": self.dice.choice(("STANDARD", "NORMAL")), "reason": "wanted",
+        fields = {"title": operation.key, "type": self.dice.choice(("STANDARD", "NORMAL")), "reason": "wanted", "risk": "MINOR",
                   "implementationPlan": "do", "backoutPlan": "undo", "serviceIds": [tenant.service_id], "assignedTeamId": tenant.team_id}
         if operation.transport == "rest":
             found = self.carry_out(operation, self.by_rest(tenant, "/v1/changes", fields, operation))
         else:
-            fields["type"] = f"CHANGE_TYPE_{fields['type']}"
+            fields |= {"type": f"CHANGE_TYPE_{fields['type']}", "risk": "RISK_MINOR"}
             found = self.carry_out(operation, self.by_grpc(tenant, "change", "CreateChange", {"change": fields}, operation))
         if found:
             self.changes[found["id"]] = (tenant, short_state(found))
