@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from .ledger import Operation
+
 TICK_SECONDS = 0.002
 # After the last request, how long answers are waited for.
 TAIL_SECONDS = 15.0
@@ -29,11 +31,11 @@ class Stream:
     """One source of load."""
 
     name: str
-    kind: str  # "incident" (POST /v1/incidents) or "alert" (POST /intake/KEY/alerts) or "get:PATH"
+    kind: str  # "incident" (POST /v1/incidents), "alert" (POST /intake/KEY/alerts), or "get:PATH"
     key: str
     rate: Optional[float]  # a second; none is a closed loop
     connections: int = 1500  # at most, and the number under way in a closed loop
-    prefix: str = "load"
+    prefix: str = "default-9000"  # titles are PREFIX-NUMBER, the tenant's slug first, so that the checker knows whose they are
 
 
 @dataclasses.dataclass
@@ -49,7 +51,8 @@ class Result:
     good_seconds: List[float] = dataclasses.field(default_factory=list)
     shed_seconds: List[float] = dataclasses.field(default_factory=list)
     good_at: List[float] = dataclasses.field(default_factory=list)
-    acknowledged: List[str] = dataclasses.field(default_factory=list)
+    acknowledged: Dict[str, str] = dataclasses.field(default_factory=dict)  # ids by titles
+    names: List[str] = dataclasses.field(default_factory=list)  # everything sent
     seconds: float = 0.0
 
     @property
@@ -82,16 +85,16 @@ def percentile(values: List[float], share: float) -> float:
 
 def request(stream: Stream, host: str, number: int) -> Tuple[str, bytes]:
     """The id and the bytes of one request."""
-    name = f"{stream.prefix}-{stream.name}-{number}"
+    name = f"{stream.prefix}-{number}"
     if stream.kind.startswith("get:"):
         head = f"GET {stream.kind[4:]} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {stream.key}\r\n\r\n"
         return name, head.encode()
     if stream.kind == "alert":
         path, token = f"/intake/{stream.key}/alerts", ""
-        body = {"title": f"load {name}", "dedup_key": name, "severity": "high", "labels": {"host": name}}
+        body = {"title": name, "dedup_key": name, "severity": "high", "labels": {"host": name}}
     else:
         path, token = "/v1/incidents", f"Authorization: Bearer {stream.key}\r\nIdempotency-Key: {name}\r\n"
-        body = {"title": f"load {name}", "impact": "MODERATE", "urgency": "LOW"}
+        body = {"title": name}
     text = json.dumps(body).encode()
     head = (f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{token}"
             f"Content-Length: {len(text)}\r\n\r\n")
@@ -130,7 +133,7 @@ class Connection(asyncio.Protocol):
         elif b"transfer-encoding: chunked" in lower and not body.endswith(b"0\r\n\r\n"):
             return
         self.busy = False
-        self.load.answered(self, int(head[9:12]), b"retry-after:" in lower)
+        self.load.answered(self, int(head[9:12]), b"retry-after:" in lower, body)
         if b"connection: close" in lower and self.transport is not None:
             self.transport.close()
         else:
@@ -190,9 +193,10 @@ class Load:
         self.under_way += 1
         self.result.sent += 1
         name, data = request(self.stream, self.host, self.number)
+        self.result.names.append(name)
         connection.send(name, data, due)
 
-    def answered(self, connection: Connection, status: int, says_when: bool) -> None:
+    def answered(self, connection: Connection, status: int, says_when: bool, body: bytes) -> None:
         now = time.monotonic()
         result, took = self.result, now - connection.due
         self.under_way -= 1
@@ -200,7 +204,8 @@ class Load:
         if 200 <= status < 300:
             result.good_seconds.append(took)
             result.good_at.append(now - self.began)
-            result.acknowledged.append(connection.name)
+            if not self.stream.kind.startswith("get:"):
+                result.acknowledged[connection.name] = str(json.loads(body).get("id", "")) if body else ""
         elif status in (429, 503):
             result.shed_seconds.append(took)
             result.refused_without_time += not says_when
@@ -286,6 +291,17 @@ def start(url: str, seconds: float, streams: List[Stream]) -> Running:
 def run(url: str, seconds: float, streams: List[Stream]) -> Dict[str, Result]:
     """Runs the streams against the public port, to the end."""
     return start(url, seconds, streams).wait()
+
+
+def book(stage: Any, stream: Stream, result: Result) -> None:
+    """Puts what a stream asked for into the run's ledger, so that the checker judges it too: after the fact, since
+    the generator holds its acknowledgements outside the system itself."""
+    slug = stream.prefix.split("-")[0]
+    for name in result.names if stream.kind == "incident" else []:
+        operation = Operation(f"{stream.name}/{name}", "incident.create", slug, "rest", name, tries=1)
+        if name in result.acknowledged:
+            operation.acked_at, operation.answer = time.time(), {"id": result.acknowledged[name]}
+        stage.ledger.operations[operation.id] = operation
 
 
 if __name__ == "__main__":

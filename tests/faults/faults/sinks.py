@@ -208,6 +208,9 @@ class Hook(End):
 class MailServer(End):
     """A mail server: just enough SMTP to misbehave in every way."""
 
+    # Recipients that were refused, whose message was never seen.
+    refused = 0
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behaviour = self.sinks.scripts.look("mail")
         await self._say(writer, behaviour, "220 sink ready")
@@ -231,7 +234,7 @@ class MailServer(End):
                 one = self.sinks.scripts.take(f"mail:{address}")
                 to.append(address)
                 if one in ("4xx", "5xx"):
-                    self._note(b"", [address], one, False)
+                    self.refused += 1
                 await self._say(writer, behaviour, {"4xx": "450 later", "5xx": "550 nobody here"}.get(one, "250 fine"))
             elif verb == "DATA":
                 await self._say(writer, behaviour, "354 go on")
@@ -334,6 +337,11 @@ class Sinks:
     def most_connections(self, name: str) -> int:
         """How many connections were open to an end at once, at most."""
         return self._end(name).open_most
+
+    def refused_recipients(self) -> int:
+        """How often the mail server said no before it saw a message."""
+        end = self._end("mail")
+        return end.refused if isinstance(end, MailServer) else 0
 
     def remember(self, one: Received) -> None:
         """Called by the ends."""

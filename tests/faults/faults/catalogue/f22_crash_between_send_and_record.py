@@ -27,6 +27,7 @@ def run(context: Any) -> Report:
         extra_before = sum(count - 1 for count in sinks.copies().values())
         report.require("extra copies without a crash", extra_before, 0, "")
         slowest = 0.0
+        stage.notification_killed = True
         for kill in range(KILLS):
             seen = {end: len(sinks.received(end)) for end in (hook, "mail")}
             sinks.script(hook, "slow:3")
@@ -48,5 +49,6 @@ def run(context: Any) -> Report:
             report.require(f"extra copies after crash {kill + 1}", extra, UNDER_WAY_AT_MOST, "")
         more = [key for key, count in sinks.copies().items() if count > KILLS + 1]
         report.require("messages with more copies than crashes allow", len(more), 0, "")
+        stage.ready(slowest)
         report.require("ready", slowest, 2.0)
         return stage.finish()
