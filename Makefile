@@ -14,7 +14,7 @@ export INSTA_UPDATE := no
 CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
-.PHONY: help up test check test-senders
+.PHONY: help up test check test-senders bench bench-smoke bench-programs
 .PHONY: fmt licences unused one-tls contract contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
@@ -37,6 +37,21 @@ check: ## everything that is judged without running the tests
 test-senders: ## real Prometheus and Alertmanager send to a real itsm
 	@tools/setup
 	tests/senders/run
+
+# ONLY=P1,P2 chooses figures, PAIRS=5 says how many pairs, SECONDS_OF=P1=5,P2=6 how long a stretch is,
+# BIN=path plays another itsm. The build of the references is their own, beside them.
+BENCH := tests/bench/run $(if $(ONLY),--only $(ONLY)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(SECONDS_OF),--seconds $(SECONDS_OF)) $(if $(BIN),--itsm $(BIN))
+
+bench: bench-programs ## the figures beside their references, into docs/performance.md (make bench ONLY=P1,P2 PAIRS=5)
+	$(BENCH)
+
+bench-smoke: bench-programs ## one short pair of the figures that are quick: that it runs and counts right
+	$(BENCH) --smoke
+
+bench-programs:
+	@tools/setup bench
+	CARGO_TARGET_DIR=tests/bench/target cargo build --release --locked --quiet --manifest-path tests/bench/Cargo.toml
+	$(if $(BIN),,cargo build --release --locked --quiet -p itsm)
 
 unit-tests: ## part of test: ARGS="-p incident" or ARGS="-E 'test(reopen)'" chooses
 	tools/testenv cargo nextest run --workspace --locked $(ARGS)
