@@ -389,10 +389,11 @@ class System:
         (self.folder / "itsm.toml").write_text("\n".join(lines) + "\n")
 
     def _environment(self, env: dict[str, str] | None) -> dict[str, str]:
-        made = {**clean_environment(), "ITSM_SETTINGS": str(self.folder / "itsm.toml"), "RUST_LOG": "info", **self.extra_env, **(env or {})}
+        made = {**clean_environment(), "ITSM_SETTINGS": str(self.folder / "itsm.toml"), "RUST_LOG": "info"}
         if self.target == "serve":
             made |= {"DATABASE_URL": database_url(self.data), "NATS_URL": self.nats.url}
-        return made
+        # Last, so that one process may be sent by another way, such as a bad line to NATS.
+        return made | self.extra_env | (env or {})
 
     def launch(self, name: str, replica: int = 1, env: dict[str, str] | None = None) -> Process:
         """Starts one process, without waiting. A further replica of a service listens at a port of its own."""
