@@ -34,8 +34,11 @@ class Options:
     folder: pathlib.Path
     keep: bool
     mutant: str = ""
-    fail_points: bool = False
-    """Whether the binary has named fail points."""
+
+    @property
+    def fail_points(self) -> bool:
+        """Whether the binary was built with named fail points."""
+        return b"ITSM_FAIL_POINT" in self.binary.read_bytes()
 
 
 class Context:
@@ -87,7 +90,7 @@ class Context:
 class Stage:
     """An installation, its load and its witnesses. A context manager: it starts and always ends all."""
 
-    def __init__(self, context: Context, count: int, workers: int = 6, rate: float = 25.0, nats: bool = True,
+    def __init__(self, context: Context, count: int, workers: int = 6, rate: float = 15.0, nats: bool = True,
                  hooks: Sequence[str] = (), settings: dict[str, dict[str, Any]] | None = None, env: dict[str, str] | None = None,
                  target: str = "serve", response_seconds: int = world_module.RESPONSE_SECONDS,
                  resolution_seconds: int = world_module.RESOLUTION_SECONDS, sampled: bool = True, title: str = "") -> None:
@@ -172,6 +175,16 @@ class Stage:
     def ready(self, seconds: float) -> None:
         """Keeps the slowest."""
         self.report.ready_seconds = max(self.report.ready_seconds or 0.0, seconds)
+
+    def page_delays(self, since: float, until: float) -> list[float]:
+        """Of incidents opened in this time: seconds from the event to the first message about it."""
+        rows = self.system.sql(
+            "select d.id::text, extract(epoch from j.at)::float8 from notification.deliveries d join incident.journal j on j.event_id = d.event_id "
+            "where j.type = 'opened' and extract(epoch from j.at) between %s and %s", [since, until])
+        first: dict[str, float] = {}
+        for copy in self.sinks.received():
+            first.setdefault(copy.id, copy.at)
+        return [first[identity] - at for identity, at in rows if identity in first]
 
     def heads(self) -> dict[str, int]:
         """How far each feed and outbox is: events that exist now."""
@@ -267,6 +280,9 @@ class Stage:
         for name, replica in self.system.dead():
             if replica == 1:
                 self.report.misses.append(f"{name} is not running: {self.system.processes[(name, replica)].tail(3)}")
+        if self.notification_killed:
+            # A send that was cut is taken for lost after a minute.
+            quiet_within = max(quiet_within, 85.0)
         waiting = self.quiet(quiet_within)
         if waiting:
             self.report.misses.append(f"not quiet within {quiet_within:g} s: {'; '.join(waiting[:6])}")

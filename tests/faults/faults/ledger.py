@@ -34,6 +34,8 @@ class Operation:
     at: float = 0.0
     must_succeed: bool = True
     """Whether a refusal would be wrong: nobody else touches the record."""
+    excused: bool = False
+    """Acknowledged by a store that was then taken away on purpose: counted apart."""
     tries: int = 0
     acked_at: float | None = None
     answer: dict[str, Any] = field(default_factory=dict)

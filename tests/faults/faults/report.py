@@ -57,6 +57,22 @@ class Report:
         if value > most:
             self.misses.append(f"{name} is {value:.2f} {unit}, at most {most:g} {unit} wanted")
 
+    def add(self, other: "Report") -> None:
+        """Takes another run's into this one: sums what counts, keeps the worst of what is measured."""
+        self.operations += other.operations
+        self.acknowledged += other.acknowledged
+        self.injections += other.injections
+        for name in ("ready_seconds", "drain_seconds", "memory_mb"):
+            worst = max((value for value in (getattr(self, name), getattr(other, name)) if value is not None), default=None)
+            setattr(self, name, worst)
+        self.violations += other.violations
+        self.misses += other.misses
+        self.seconds += other.seconds
+        for name, value in other.figures.items():
+            mine = self.figures.get(name)
+            both = isinstance(mine, (int, float)) and isinstance(value, (int, float))
+            self.figures[name] = value if mine is None else (mine + value if both and isinstance(value, int) else max(mine, value) if both else value)
+
     @property
     def passed(self) -> bool:
         """Whether everything held."""

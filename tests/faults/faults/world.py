@@ -11,7 +11,8 @@ from .rest import Rest
 from .system import SECOND_TENANT, System, wait_until
 
 RESPONSE_SECONDS, RESOLUTION_SECONDS = 3, 7
-RULED_EVENTS = ("incident.opened", "incident.resolved", "sla.clock_breached")
+# Which events are told, and by what.
+RULED_EVENTS = {"incident.opened": ("mail", "webhook"), "sla.clock_breached": ("webhook",)}
 
 
 @dataclass
@@ -99,8 +100,8 @@ def _tenant(system: System, sinks: Any, slug: str, response_seconds: int, resolu
         "personId": people["bob"], "method": "WEBHOOK", "displayName": "pager", "address": sinks.webhook_url(made.hook)})
     sinks.secret(made.hook, hook["signingSecret"])
     made.methods = {"mail": mail["contactMethod"]["id"], "webhook": hook["contactMethod"]["id"]}
-    for event in RULED_EVENTS:
-        rule = {"displayName": event, "eventType": event, "recipients": {"assignedTeam": True}}
+    for event, ways in RULED_EVENTS.items():
+        rule = {"displayName": event, "eventType": event, "recipients": {"assignedTeam": True}, "methods": [way.upper() for way in ways]}
         made.rules[event] = rest.must("POST", "/v1/notificationRules", rule)["id"]
     if slug == "default":
         made.integration, made.intake_key = "demo", (system.data / "demo.key").read_text().strip()
