@@ -13,11 +13,11 @@ import tempfile
 import time
 import traceback
 
-from . import catalogue
+from . import catalogue, mutants
 from .context import Context, Options
 from .report import Report
 
-USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT KEEP FOLDER"
+USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT MUTANTS KEEP FOLDER"
 SELECTIONS = {"ci": ("ci",), "normal": ("ci", "normal"), "long": ("ci", "normal", "long")}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -54,6 +54,17 @@ def main(words: list[str]) -> int:
     options = Options(seed, int(given.get("ROUNDS", "0")), long, selection, copy, folder, given.get("KEEP", "") not in ("", "0"),
                       given.get("MUTANT", ""))
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    if given.get("MUTANTS", "") not in ("", "0"):
+        print(f"seed {seed}, planted faults, {binary}, folder {folder}", flush=True)
+        context = Context(options)
+        if not options.fail_points:
+            raise SystemExit(f"{binary} was not built with --cfg mutants")
+        try:
+            return mutants.run(context, only)
+        finally:
+            context.close()
+            if not options.keep:
+                shutil.rmtree(folder, ignore_errors=True)
     faults = [fault for fault in catalogue.all_faults()
               if (fault.number.upper() in only if only else fault.selection in SELECTIONS[selection])]
     if only and not faults:

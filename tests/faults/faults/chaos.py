@@ -6,7 +6,7 @@ does what its mode says. So consumers meet real events in a bad order, which nob
 publishing them again later, when they are known already.
 
     line = Line(nats_port, seed=1)
-    system.restart("incident", env={"NATS_URL": line.url})
+    system.restart("incident", env=line.environment(system))
     line.mode = Mode(repeat=5, shuffle=1000, drop=0.1)
 """
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 import socket
 import threading
 import time
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 LONGEST_WAIT_SECONDS = 0.05
 
@@ -52,6 +52,10 @@ class Line:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="line", daemon=True).start()
+
+    def environment(self, system: Any) -> Dict[str, str]:
+        """What a process needs to come by this line, with the credentials that it has by the straight way."""
+        return {"NATS_URL": self.url, "ITSM_NATS__CREDENTIALS_FOLDER": str(system.data / "nats/creds")}
 
     def close(self) -> None:
         """No new connections; those that are open end with their ends."""

@@ -102,6 +102,7 @@ class Stage:
         self._settings, self._env, self._target, self._sampled = settings or {}, dict(env or {}), target, sampled
         if context.options.mutant:
             self._env.setdefault("ITSM_MUTANT", context.options.mutant)
+            self._sampled = True
         self.report = Report(context.number, title or context.title)
         self.fault_times: list[tuple[float, float]] = []
         self.finished = False
@@ -137,7 +138,8 @@ class Stage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end()
         self.report.seconds = time.monotonic() - self._began
-        failed = error is not None or not self.report.passed or not self.finished
+        # A mutant is meant to fail.
+        failed = not self.context.options.mutant and (error is not None or not self.report.passed or not self.finished)
         (self.folder / "report.json").write_text(json.dumps(dataclasses.asdict(self.report), indent=1, default=str))
         if failed or self.context.options.keep:
             self.context.log(f"kept: {self.folder}")

@@ -24,6 +24,8 @@ from .ledger import Operation
 TICK_SECONDS = 0.002
 # After the last request, how long answers are waited for.
 TAIL_SECONDS = 15.0
+# A connection that ends so soon after a request was sent was being closed already.
+CROSSING_SECONDS = 0.005
 
 
 @dataclasses.dataclass
@@ -36,6 +38,7 @@ class Stream:
     rate: Optional[float]  # a second; none is a closed loop
     connections: int = 1500  # at most, and the number under way in a closed loop
     prefix: str = "default-9000"  # titles are PREFIX-NUMBER, the tenant's slug first, so that the checker knows whose they are
+    more: Dict[str, str] = dataclasses.field(default_factory=dict)  # further fields of an incident
 
 
 @dataclasses.dataclass
@@ -44,12 +47,14 @@ class Result:
 
     sent: int = 0
     unsent: int = 0  # no connection was free: the server holds them all
-    broken: int = 0  # the connection ended without an answer
+    broken: int = 0  # no connection, or one that ended without an answer
+    cut: int = 0  # of those, the connection was there, and ended after the request was sent
     unanswered: int = 0
     by_status: Dict[str, int] = dataclasses.field(default_factory=dict)
     refused_without_time: int = 0  # 429 or 503 that did not say when to come back
     good_seconds: List[float] = dataclasses.field(default_factory=list)
     shed_seconds: List[float] = dataclasses.field(default_factory=list)
+    lag_seconds: List[float] = dataclasses.field(default_factory=list)  # how late this generator itself was
     good_at: List[float] = dataclasses.field(default_factory=list)
     acknowledged: Dict[str, str] = dataclasses.field(default_factory=dict)  # ids by titles
     names: List[str] = dataclasses.field(default_factory=list)  # everything sent
@@ -94,7 +99,7 @@ def request(stream: Stream, host: str, number: int) -> Tuple[str, bytes]:
         body = {"title": name, "dedup_key": name, "severity": "high", "labels": {"host": name}}
     else:
         path, token = "/v1/incidents", f"Authorization: Bearer {stream.key}\r\nIdempotency-Key: {name}\r\n"
-        body = {"title": name}
+        body = {"title": name, **stream.more}
     text = json.dumps(body).encode()
     head = (f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{token}"
             f"Content-Length: {len(text)}\r\n\r\n")
@@ -110,6 +115,7 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
         self.name, self.due = "", 0.0
         self.busy = False
+        self.sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -117,6 +123,7 @@ class Connection(asyncio.Protocol):
     def send(self, name: str, data: bytes, due: float) -> None:
         self.name, self.due, self.busy, self.buffer = name, due, True, b""
         assert self.transport is not None
+        self.sent = time.monotonic()
         self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
@@ -194,6 +201,7 @@ class Load:
         self.result.sent += 1
         name, data = request(self.stream, self.host, self.number)
         self.result.names.append(name)
+        self.result.lag_seconds.append(max(0.0, time.monotonic() - due))
         connection.send(name, data, due)
 
     def answered(self, connection: Connection, status: int, says_when: bool, body: bytes) -> None:
@@ -207,7 +215,8 @@ class Load:
             if not self.stream.kind.startswith("get:"):
                 result.acknowledged[connection.name] = str(json.loads(body).get("id", "")) if body else ""
         elif status in (429, 503):
-            result.shed_seconds.append(took)
+            # From the sending: this says how early the server refuses, not how busy this generator is.
+            result.shed_seconds.append(now - connection.sent)
             result.refused_without_time += not says_when
 
     def free(self, connection: Connection) -> None:
@@ -221,6 +230,8 @@ class Load:
         if connection.busy:
             self.under_way -= 1
             self.result.broken += 1
+            # A server that closes an idle connection may cross a request; it has read none of it then.
+            self.result.cut += time.monotonic() - connection.sent > CROSSING_SECONDS or bool(connection.buffer)
 
     async def run(self, seconds: float) -> Result:
         end = self.began + seconds

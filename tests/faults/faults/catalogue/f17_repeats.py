@@ -49,7 +49,7 @@ def run(context: Any) -> Report:
         line = Line(stage.system.nats.port, context.seed)
         for service in SPEAKERS:
             stage.system.stop(service)
-            stage.system.restart(service, env={"NATS_URL": line.url})
+            stage.system.restart(service, env=line.environment(stage.system))
         stage.driver.start()
         stage.driver.wait_acknowledged(50)
         with stage.fault():

@@ -16,10 +16,10 @@ def run(context: Any) -> Report:
         line = Line(stage.system.nats.port, context.seed)
         for service in SPEAKERS:
             stage.system.stop(service)
-            stage.system.restart(service, env={"NATS_URL": line.url})
+            stage.system.restart(service, env=line.environment(stage.system))
         for service in FOLLOWERS:
             for replica in (2, 3):
-                stage.system.launch(service, replica, env={"NATS_URL": line.url})
+                stage.system.launch(service, replica, env=line.environment(stage.system))
                 stage.system.wait_ready(service, replica)
         stage.driver.start()
         stage.driver.wait_acknowledged(50)
