@@ -52,6 +52,12 @@ class World:
             self._product.stop()
             self._product = None
 
+    def drop_product(self) -> None:
+        """Ends whatever runs of the product after something failed, however it ends."""
+        if self._product is not None:
+            self.place.end(self._product.child)
+            self._product = None
+
     def lasting(self, figure: str, default: float) -> float:
         """How long one stretch of a figure is."""
         return self.seconds.get(figure, min(default, 2.0) if self.smoke else default)

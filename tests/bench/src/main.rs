@@ -7,6 +7,7 @@ mod http;
 mod nats;
 mod options;
 mod pipeline;
+mod repeat;
 mod sink;
 mod stats;
 mod template;
@@ -14,7 +15,7 @@ mod token;
 
 use options::Options;
 
-const USAGE: &str = "itsm-bench sink|http|nats-publish|nats-generate|pipeline|echo|grpc --NAME VALUE...";
+const USAGE: &str = "itsm-bench sink|http|nats-publish|nats-generate|pipeline|repeat|echo|grpc --NAME VALUE...";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -27,6 +28,7 @@ async fn main() -> anyhow::Result<()> {
         "nats-publish" => nats::publish(&options).await,
         "nats-generate" => nats::generate(&options).await,
         "pipeline" => pipeline::run(&options).await,
+        "repeat" => repeat::run(&options).await,
         "echo" => echo::run(&options).await,
         "grpc" => grpc::run(&options).await,
         _ => anyhow::bail!("{USAGE}"),

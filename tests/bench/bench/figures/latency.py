@@ -32,6 +32,7 @@ class Latency(Session):
     ]
 
     def begin(self, world: World) -> None:
+        world.end_product()
         product = world.product
         _ = world.postgres
         # The first alerts fill caches and pools that stay full.
