@@ -46,6 +46,7 @@ bench: bench-programs ## the figures beside their references, into docs/performa
 	$(BENCH)
 
 bench-smoke: bench-programs ## one short pair of the figures that are quick: that it runs and counts right
+	@python3 -m unittest discover -q tests/bench
 	$(BENCH) --smoke
 
 bench-programs:
