@@ -67,7 +67,7 @@ class Place:
         self.folder = Path(tempfile.mkdtemp(prefix="itsm-bench-", dir=base))
         # The database's own user passes through on its way to the data.
         self.folder.chmod(0o711)
-        self.itsm = itsm
+        self.itsm = itsm.absolute()
         self.bench = HERE / "target" / "release" / "itsm-bench"
         self.postgres = postgres_folder()
         nats = ROOT / ".tools" / "bin" / "nats-server"
