@@ -17,7 +17,7 @@ from . import catalogue, mutants
 from .context import Context, Options
 from .report import Report
 
-USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT MUTANTS KEEP FOLDER"
+USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT MUTANTS POINTS KEEP FOLDER"
 SELECTIONS = {"ci": ("ci",), "normal": ("ci", "normal"), "long": ("ci", "normal", "long")}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -32,6 +32,11 @@ def arguments(words: list[str]) -> dict[str, str]:
             raise SystemExit(f"unknown argument {word!r}; known: {USAGE}")
         found[name.upper()] = value
     return found
+
+
+def interrupted_by(*_: object) -> None:
+    """An end from outside is an orderly one."""
+    raise KeyboardInterrupt
 
 
 def main(words: list[str]) -> int:
@@ -53,7 +58,10 @@ def main(words: list[str]) -> int:
     shutil.copy2(binary, copy)
     options = Options(seed, int(given.get("ROUNDS", "0")), long, selection, copy, folder, given.get("KEEP", "") not in ("", "0"),
                       given.get("MUTANT", ""))
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    points = ROOT / given["POINTS"] if given.get("POINTS") else None
+    if points and points.exists():
+        options.points = shutil.copy2(points, folder / "itsm-points")
+    signal.signal(signal.SIGTERM, interrupted_by)
     if given.get("MUTANTS", "") not in ("", "0"):
         print(f"seed {seed}, planted faults, {binary}, folder {folder}", flush=True)
         context = Context(options)
@@ -61,6 +69,8 @@ def main(words: list[str]) -> int:
             raise SystemExit(f"{binary} was not built with --cfg mutants")
         try:
             return mutants.run(context, only)
+        except KeyboardInterrupt:
+            return 1
         finally:
             context.close()
             if not options.keep:
@@ -89,8 +99,10 @@ def main(words: list[str]) -> int:
     if passed and not options.keep and base is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        shutil.rmtree(folder / "template", ignore_errors=True)
-        copy.unlink(missing_ok=True)
+        for name in ("template", "template1"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("itsm", "itsm-points"):
+            (folder / name).unlink(missing_ok=True)
         print(f"report: {folder}/report.json")
     return 0 if passed else 1
 

@@ -89,23 +89,29 @@ class Evidence:
         """Reads the database in one snapshot, then the streams."""
         with stage.system.postgres.connect(autocommit=False) as connection:
             connection.execute("set transaction isolation level repeatable read, read only")
-            journals, feeds, leases, outbox = {}, {}, {}, {}
-            for schema in SERVICES:
-                found = connection.execute(
-                    f"select tenant_id::text, tenant, record_id::text, revision, event_id::text, type, body, at, request_id, actor "
-                    f"from {schema}.journal order by record_id, revision").fetchall()
-                journals[schema] = [Entry(schema, *row) for row in found]
-                feeds[schema] = connection.execute(
-                    f"select position, record_id::text, revision, epoch, tenant_id::text from {schema}.feed order by position").fetchall()
-                leases[schema] = connection.execute(f"select name, epoch, position from {schema}.lease").fetchall()
-                outbox[schema] = connection.execute(f"select count(*) from {schema}.outbox").fetchone()[0]
-            rows = {}
-            for table in TABLES:
-                cursor = connection.execute(f"select * from {table}")
-                names = [column.name for column in cursor.description]
-                rows[table] = [dict(zip(names, row)) for row in cursor.fetchall()]
-            now = connection.execute("select now()").fetchone()[0]
-        streams = asyncio.run(read_streams(stage.system))
+            # The snapshot is taken by the first statement; a copy in a stream may only be younger than it.
+            connection.execute("select 1")
+            return Evidence.read(stage, connection, asyncio.run(read_streams(stage.system)))
+
+    @staticmethod
+    def read(stage: Any, connection: Any, streams: dict[str, list[dict[str, str]]]) -> "Evidence":
+        """Reads the database by a connection; what else there is to see is the stage's."""
+        journals, feeds, leases, outbox = {}, {}, {}, {}
+        for schema in SERVICES:
+            found = connection.execute(
+                f"select tenant_id::text, tenant, record_id::text, revision, event_id::text, type, body, at, request_id, actor "
+                f"from {schema}.journal order by record_id, revision").fetchall()
+            journals[schema] = [Entry(schema, *row) for row in found]
+            feeds[schema] = connection.execute(
+                f"select position, record_id::text, revision, epoch, tenant_id::text from {schema}.feed order by position").fetchall()
+            leases[schema] = connection.execute(f"select name, epoch, position from {schema}.lease").fetchall()
+            outbox[schema] = connection.execute(f"select count(*) from {schema}.outbox").fetchone()[0]
+        rows = {}
+        for table in TABLES:
+            cursor = connection.execute(f"select * from {table}")
+            names = [column.name for column in cursor.description]
+            rows[table] = [dict(zip(names, row)) for row in cursor.fetchall()]
+        now = connection.execute("select now()").fetchone()[0]
         return Evidence(
             stage.ledger.all(), journals, feeds, leases, outbox, streams, rows, stage.sinks.received(), stage.world,
             list(stage.sampler.falls), list(stage.sampler.relay_falls), stage.streams_lost, stage.notification_killed,

@@ -34,6 +34,8 @@ class Options:
     folder: pathlib.Path
     keep: bool
     mutant: str = ""
+    points: pathlib.Path | None = None
+    """A binary with fail points, for the rows that need them."""
 
     @property
     def fail_points(self) -> bool:
@@ -48,7 +50,7 @@ class Context:
         self.options = options
         self.janitor = Janitor()
         self.number, self.title = "", ""
-        self._template: Template | None = None
+        self._templates: dict[pathlib.Path, Template] = {}
         self._stages = 0
 
     @property
@@ -70,10 +72,23 @@ class Context:
         print(f"    {self.number}: {text}", flush=True)
 
     def template(self) -> Template:
-        """Made at first use."""
-        if self._template is None:
-            self._template = Template(self.options.folder / "template", self.options.binary, self.janitor)
-        return self._template
+        """Made at first use, by the binary that runs."""
+        binary = self.options.binary
+        if binary not in self._templates:
+            name = f"template{len(self._templates) or ''}"
+            self._templates[binary] = Template(self.options.folder / name, binary, self.janitor)
+        return self._templates[binary]
+
+    @contextlib.contextmanager
+    def with_fail_points(self) -> Iterator[bool]:
+        """Runs what is inside with the binary that has fail points; says whether there is one."""
+        usual = self.options.binary
+        if not self.options.fail_points and self.options.points is not None:
+            self.options.binary = self.options.points
+        try:
+            yield self.options.fail_points
+        finally:
+            self.options.binary = usual
 
     def stage(self, **wanted: Any) -> "Stage":
         """A fresh installation with load ready to start. Keywords: workers, rate, nats (bool), hooks

@@ -105,6 +105,11 @@ class NatsPublisher:
                     await asyncio.wait_for(client.close(), 2)
                 except Exception:
                     pass
+            # What a client that was cut off left behind.
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
         try:
             asyncio.run_coroutine_threadsafe(end(), self._loop).result(5)

@@ -84,24 +84,23 @@ def judge_times(total: Report, report: Report) -> None:
 
 def at_fail_points(context: Context) -> Report:
     """Kills at the points where it would hurt most."""
-    report = Report(number, "kill -9 at named fail points")
-    if not context.options.fail_points:
-        report.skipped = "the binary has no fail points; make faults-mutants builds one that has"
-        return report
-    dice = random.Random(f"{context.seed}/F01 points")
-    rounds = 1 if context.options.selection == "ci" else max(2, context.options.rounds // 50)
-    with context.stage(title=report.title) as stage:
-        stage.notification_killed = True
-        stage.driver.start()
-        stage.driver.wait_acknowledged(20)
-        plan = [(point, name) for point, names in POINTS.items() for name in names] * rounds
-        dice.shuffle(plan)
-        for point, name in plan:
-            hit(stage, name, f"{point}:{dice.randrange(1, 8)}")
-        stage.drained()
-        made = stage.finish()
-        judge_times(made, made)
-        return made
+    with context.with_fail_points() as there:
+        if not there:
+            return Report(number, "kill -9 at named fail points", skipped="no binary with fail points; `make faults` builds one")
+        dice = random.Random(f"{context.seed}/F01 points")
+        rounds = 1 if context.options.selection == "ci" else max(1, context.options.rounds // 50)
+        with context.stage(title="kill -9 at named fail points", rate=10.0) as stage:
+            stage.notification_killed = True
+            stage.driver.start()
+            stage.driver.wait_acknowledged(20)
+            plan = [(point, name) for point, names in POINTS.items() for name in names] * rounds
+            dice.shuffle(plan)
+            for point, name in plan:
+                hit(stage, name, f"{point}:{dice.randrange(1, 8)}")
+            stage.drained()
+            report = stage.finish()
+            judge_times(report, report)
+            return report
 
 
 def hit(stage: Stage, name: str, point: str, within: float = 40.0) -> None:
