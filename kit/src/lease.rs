@@ -143,7 +143,8 @@ impl Lease {
         renewed.ok_or_else(|| Lost(self.name.clone()).into())
     }
 
-    fn renewal(&self) -> String {
+    /// The statement that locks, checks and renews it, with name, holder and epoch bound.
+    pub(crate) fn renewal(&self) -> String {
         format!(
             "update {}.lease set expires_at = clock_timestamp() + interval '4 s' where name = $1 and {}",
             self.schema,

@@ -39,3 +39,4 @@ pub mod timer;
 pub mod token;
 pub mod watch;
 pub mod words;
+mod writes;
