@@ -663,7 +663,7 @@ def everyone_was_told_once(evidence: Evidence) -> list[Violation]:
 
 def ruled_events(evidence: Evidence) -> list[tuple[Entry, Any]]:
     """The events that the run's rules tell, with their tenant."""
-    by_team = {tenant.team_id: tenant for tenant in evidence.world.tenants.values()}
+    by_team = {tenant.team_id: tenant for tenant in evidence.world.tenants.values() if evidence.world.told}
     found = []
     for entry in evidence.journals["incident"]:
         if entry.type == "opened":
