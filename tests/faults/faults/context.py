@@ -117,9 +117,6 @@ class Stage:
         self._targets = (response_seconds, resolution_seconds, told)
         self._hooks = [*world_module.hooks(), *hooks]
         self._settings, self._env, self._target, self._sampled = settings or {}, dict(env or {}), target, sampled
-        if context.options.mutant:
-            self._env.setdefault("ITSM_MUTANT", context.options.mutant)
-            self._sampled = True
         self.report = Report(context.number, title or context.title)
         self.fault_times: list[tuple[float, float]] = []
         self.finished = False
@@ -142,6 +139,8 @@ class Stage:
             self.ledger = Ledger(self.folder / "ledger.jsonl")
             self.start_seconds = self.system.start()
             self.world = world_module.build(self.system, self.sinks, *self._targets)
+            if self.context.options.mutant:
+                self._plant(self.context.options.mutant)
             workers, rate, nats = self._wanted
             self.driver = Driver(self.system, self.world, self.ledger, self.context.seed, workers, rate, nats)
             self.sampler = Sampler(self.system)
@@ -177,6 +176,15 @@ class Stage:
                     part.stop()
                 elif part is not None:
                     part.close()
+
+    def _plant(self, mutant: str) -> None:
+        """Every service once more, with a planted fault; setting up was done without it."""
+        self.system.extra_env["ITSM_MUTANT"] = mutant
+        for name, replica in self.system.running():
+            self.system.stop(name, replica)
+            self.system.launch(name, replica)
+        for name, replica in self.system.running():
+            self.system.wait_ready(name, replica)
 
     # ---- what faults call --------------------------------------------------------------------------
 
