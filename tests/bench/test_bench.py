@@ -75,13 +75,13 @@ class Bench(unittest.TestCase):
         pairs = {"P1": [{"own": {"stages": {"itsm_ms": 0.5, "commits": 2.0, "statements": ["select"]}}}]}
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(report, "alertmanager", lambda: ["alertmanager"]):
             path = Path(folder) / "performance.md"
-            path.write_text(f"old\n{report.BEGIN}\nmine\n{report.END}\n")
+            path.write_text(f"formerly\n{report.BEGIN}\nmine\n{report.END}\n")
             report.write(path, results, pairs, world, 90)
             text = path.read_text()
         for wanted in ("| P1 | a rate | ≥ 0.45 | ≥ 0.65 | 0.60 | 0.50 to 0.70 | 3 of 3 | pass |", "- P1: pgbench 4000/s",
                        "not measured", "| itsm, ms of CPU | 0.50 |", "\nmine\n", "2 stretches", "postgres 1.0"):
             self.assertIn(wanted, text)
-        self.assertNotIn("old", text)
+        self.assertNotIn("formerly", text)
 
     def test_what_people_wrote_is_kept(self):
         with tempfile.TemporaryDirectory() as folder:
