@@ -23,7 +23,7 @@ from .ledger import Operation
 
 TICK_SECONDS = 0.002
 # After the last request, how long answers are waited for.
-TAIL_SECONDS = 15.0
+TAIL_SECONDS = 10.0
 # A connection that ends so soon after a request was sent was being closed already.
 CROSSING_SECONDS = 0.005
 
