@@ -212,7 +212,7 @@ class Worker:
         """Until the driver says stop."""
         plans: list[tuple[Callable[[], None], int]] = [(self.create_incident, 14), (self.incident_verb, 26), (self.raise_alert, 16), (self.repeat_alert, 8),
                  (self.clear_alert, 8), (self.create_change, 4), (self.change_verb, 12), (self.say_again, 6), (self.touch_alert_incident, 4),
-                 (self.reuse_message_id, 3)]
+                 (self.reuse_message_id, 5)]
         # A third only calls and a third only sends alerts: an outage of one way must not end the load of the other.
         of_alerts = (self.raise_alert, self.repeat_alert, self.clear_alert, self.reuse_message_id)
         if self.number % 3 == 0:

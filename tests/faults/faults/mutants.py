@@ -14,11 +14,11 @@ from typing import Any, Callable
 from .catalogue import f01_kill_one as f01
 from .catalogue import f30_two_of_each as f30
 from .context import Context, Stage
-from .report import Report
-from .system import SERVICES
+from .report import Report, Violation
+from .system import SERVICES, wait_until
 
-QUIET_WITHIN = 150.0
-STALLED_AFTER = 12.0
+QUIET_WITHIN = 200.0
+STALLED_AFTER = 30.0
 # No clock comes to its end and nobody is told, so that a debug build keeps up with the load.
 CALM = {"response_seconds": 900, "resolution_seconds": 1800, "rate": 14.0, "told": False}
 TOLD = {**CALM, "told": True}
@@ -37,7 +37,7 @@ class Scenario:
 
 @dataclasses.dataclass
 class Mutant:
-    """A planted fault, where it shows, and what must say so."""
+    """A planted fault, where it shows, and what must say so: invariants, or one of their kinds ("I7 doubled")."""
 
     name: str
     scenario: Scenario
@@ -124,16 +124,19 @@ async def _say_again(stage: Stage) -> None:
 
 
 def _pair_of_notification(stage: Stage) -> None:
-    """Two that send, to ends that take their time."""
+    """Two that send. First attempts fail for a moment, so that both wait for the same instants to try again."""
     for service in ("notification", "sla"):
         stage.system.launch(service, 2)
         stage.system.wait_ready(service, 2)
+    hooks = [tenant.hook for tenant in stage.world.tenants.values()]
+    for hook in hooks:
+        stage.sinks.script(hook, "500")
     stage.driver.start()
-    for tenant in stage.world.tenants.values():
-        stage.sinks.script(tenant.hook, "slow:0.2")
-    stage.driver.wait_acknowledged(100)
-    for tenant in stage.world.tenants.values():
-        stage.sinks.script(tenant.hook, "ok")
+    wait_until("twenty messages were refused", lambda: len(stage.sinks.received()) >= 20, 60)
+    # Before the first is tried again, after five seconds: a second refusal would mean five minutes.
+    for hook in hooks:
+        stage.sinks.script(hook, "slow:0.4")
+    stage.driver.wait_acknowledged(60)
 
 
 def _sleepers(stage: Stage) -> None:
@@ -165,12 +168,12 @@ MUTANTS = [
     Mutant("acknowledge_before_commit", WRITERS, ("I1",)),
     Mutant("journal_outside_transaction", COMMANDS, ("I9", "I5", "I1", "I2")),
     Mutant("relay_marks_before_publish", RELAYS, ("I3",)),
-    Mutant("gap_ignored", GAPS, ("I10", "I4", "I1", "I7")),
-    Mutant("position_in_own_transaction", CONSUMERS, ("I4", "I10", "I1", "I7")),
+    Mutant("gap_ignored", GAPS, ("I10", "I4", "I1")),
+    Mutant("position_in_own_transaction", CONSUMERS, ("I4", "I10", "I1")),
     Mutant("no_position_check", REPEATS, ("I4", "I2", "lease", "I10")),
-    Mutant("timer_without_compare", SENDERS, ("I7",)),
+    Mutant("timer_without_compare", SENDERS, ("I7 doubled",)),
     Mutant("stale_lease_acts", SLEEPERS, ("epoch", "I3", "lease")),
-    Mutant("send_before_attempt", SENDS, ("I7",)),
+    Mutant("send_before_attempt", SENDS, ("I7 doubled",)),
 ]
 
 
@@ -190,6 +193,10 @@ def play(context: Context, scenario: Scenario, mutant: str) -> Report:
         return stage.finish(quiet_within=scenario.quiet_within, stalled_after=stalled)
 
 
+def _names(violation: Violation) -> set[str]:
+    return {violation.invariant, f"{violation.invariant} {violation.kind}"}
+
+
 def run(context: Context, only: set[str]) -> int:
     """All of them; 0 when each was caught by an invariant that its control kept."""
     chosen = [mutant for mutant in MUTANTS if not only or mutant.name.upper() in only]
@@ -198,15 +205,16 @@ def run(context: Context, only: set[str]) -> int:
     for scenario in {id(mutant.scenario): mutant.scenario for mutant in chosen}.values():
         here = [mutant for mutant in chosen if mutant.scenario is scenario]
         control = play(context, scenario, "")
-        broken = {violation.invariant for violation in control.violations}
+        broken = {name for violation in control.violations for name in _names(violation)}
         relevant = sorted(broken & {name for mutant in here for name in mutant.caught_by})
-        example = next((str(violation) for violation in control.violations if violation.invariant in relevant), "; ".join(control.misses[:1]))
+        example = next((str(violation) for violation in control.violations if _names(violation) & set(relevant)), "; ".join(control.misses[:1]))
         lines.append(("no mutant", scenario.name, "held" if not relevant else f"BROKE {', '.join(relevant)}", example))
         context.log(f"{scenario.name}: {lines[-1][2]}; besides: {', '.join(sorted(broken - set(relevant))) or 'nothing'}; {example[:200]}")
         for mutant in here:
             report = play(context, scenario, mutant.name)
-            found = [violation for violation in report.violations if violation.invariant in mutant.caught_by and violation.invariant not in broken]
-            by = list(dict.fromkeys(violation.invariant for violation in found))
+            wanted = set(mutant.caught_by) - broken
+            found = [violation for violation in report.violations if _names(violation) & wanted]
+            by = sorted({name for violation in found for name in _names(violation) & wanted})
             verdict = f"caught by {', '.join(by)}" if by else "NOT CAUGHT"
             # A control that breaks is a fault of its own; what is not caught, or only by what breaks anyway, too.
             failed = failed or not by or bool(relevant)
