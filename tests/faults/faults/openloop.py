@@ -247,6 +247,10 @@ class Load:
                     planned += 1
                     self.start_one(self.began + planned / self.stream.rate)
                 await asyncio.sleep(TICK_SECONDS)
+            # What this generator was too busy for goes out now; it is as late as it is.
+            while planned < int(seconds * self.stream.rate):
+                planned += 1
+                self.start_one(self.began + planned / self.stream.rate)
         await asyncio.sleep(max(0.0, end - time.monotonic()))
         tail = time.monotonic() + TAIL_SECONDS
         while self.under_way and time.monotonic() < tail:
