@@ -16,11 +16,11 @@ use sqlx::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PROVISIONER, SERVICES, schemas};
+use super::{PROVISIONER, schemas};
 use crate::provisioner::{
     accounts::Accounts,
     partitions::keep_partitions,
-    reconcile::{Provisioner, Settings, tell_relay},
+    reconcile::{Provisioner, Settings, set_back},
 };
 
 /// How soon a new tenant has its account.
@@ -36,29 +36,24 @@ pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
         .connect_lazy_with(admin.clone().options([("timezone", "UTC"), ("lock_timeout", "2000")]))
 }
 
-/// Runs what goes on beside a provisioner, as tasks of `tasks`; the relays are those of `services`.
-pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, services: &Tasks, tasks: &Tasks) {
+/// Runs what goes on beside a provisioner, as tasks of `tasks`.
+pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, tasks: &Tasks) {
     if let Some(accounts) = provisioner.accounts().cloned() {
         tasks.spawn(PROVISIONER, "accounts", async move {
             keep_accounts(&accounts, &directory).await;
             Ok(())
         });
     }
-    let stop = tasks.stopping();
+    let (stop, of_partitions) = (tasks.stopping(), owner.clone());
     tasks.spawn(PROVISIONER, "partitions", async move {
-        keep_partitions(owner, schemas(), stop).await;
+        keep_partitions(of_partitions, schemas(), stop).await;
         Ok(())
     });
-    for service in SERVICES {
-        if let Some(again) = services.relay(service.name) {
-            let losses = provisioner.recreated();
-            let told = tell_relay(losses, service.name, again);
-            tasks.spawn(PROVISIONER, "losses", async move {
-                told.await;
-                Ok(())
-            });
-        }
-    }
+    let losses = provisioner.recreated();
+    tasks.spawn(PROVISIONER, "losses", async move {
+        set_back(losses, owner).await;
+        Ok(())
+    });
 }
 
 /// Runs a provisioner while this process holds the lease for it, for ever: replicas wait.
@@ -70,11 +65,14 @@ pub async fn run_one_of_several(
     directory: Database,
     owner: PgPool,
     holder: String,
-    services: Tasks,
     stopping: CancellationToken,
     readiness: &Readiness,
 ) -> anyhow::Result<()> {
     loop {
+        if let Ok(None) = Lease::try_acquire(&directory.workers, "directory", PROVISIONER, &holder).await {
+            // Another does it; this one stands by, and takes over by itself.
+            readiness.ready(PROVISIONER, "streams");
+        }
         let lease = tokio::select! {
             lease = Lease::acquire(&directory.workers, "directory", PROVISIONER, &holder) => lease,
             () = stopping.cancelled() => return Ok(()),
@@ -88,7 +86,7 @@ pub async fn run_one_of_several(
             }
         };
         readiness.ready(PROVISIONER, "streams");
-        keep(&started, owner.clone(), directory.clone(), &services, &tasks);
+        keep(&started, owner.clone(), directory.clone(), &tasks);
         let ended = tokio::select! {
             () = tasks.failed() => Some(Err(anyhow::anyhow!("a task of the provisioner ended"))),
             () = lost(&lease, &directory.workers) => None,
