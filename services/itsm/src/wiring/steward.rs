@@ -1,5 +1,5 @@
-//! The provisioner as a part of a process: streams and accounts kept, partitions made ahead,
-//! relays told what to publish again, and, where there may be several, one at a time.
+//! The provisioner as a part of a process: streams and accounts kept, partitions made ahead, what is
+//! past pruned, relays told what to publish again, and, where there may be several, one at a time.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,12 +16,14 @@ use sqlx::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PROVISIONER, SERVICES, schemas};
+use super::{PROVISIONER, SERVICES, kept};
 use crate::provisioner::{
     accounts::Accounts,
     partitions::keep_partitions,
     reconcile::{Provisioner, Settings, tell_relay},
+    retention::keep_pruned,
 };
+use crate::settings::retention::Retention;
 
 /// How soon a new tenant has its account.
 const TENANTS_EVERY: Duration = Duration::from_secs(5);
@@ -30,23 +32,34 @@ const TENANTS_PAGE: i64 = 500;
 /// What the provisioner needs in the database.
 pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(2)
+        .max_connections(3)
         .idle_timeout(Duration::from_secs(30))
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(admin.clone().options([("timezone", "UTC"), ("lock_timeout", "2000")]))
 }
 
 /// Runs what goes on beside a provisioner, as tasks of `tasks`; the relays are those of `services`.
-pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, services: &Tasks, tasks: &Tasks) {
+pub fn keep(
+    provisioner: &Provisioner,
+    (owner, retention): (PgPool, Retention),
+    directory: Database,
+    services: &Tasks,
+    tasks: &Tasks,
+) {
     if let Some(accounts) = provisioner.accounts().cloned() {
         tasks.spawn(PROVISIONER, "accounts", async move {
             keep_accounts(&accounts, &directory).await;
             Ok(())
         });
     }
-    let stop = tasks.stopping();
+    let (pool, stop) = (owner.clone(), tasks.stopping());
     tasks.spawn(PROVISIONER, "partitions", async move {
-        keep_partitions(owner, schemas(), stop).await;
+        keep_partitions(pool, kept(), stop).await;
+        Ok(())
+    });
+    let stop = tasks.stopping();
+    tasks.spawn(PROVISIONER, "retention", async move {
+        keep_pruned(owner, retention, kept(), stop).await;
         Ok(())
     });
     for service in SERVICES {
@@ -68,7 +81,7 @@ pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, servi
 pub async fn run_one_of_several(
     settings: Settings,
     directory: Database,
-    owner: PgPool,
+    owner: (PgPool, Retention),
     holder: String,
     services: Tasks,
     stopping: CancellationToken,
