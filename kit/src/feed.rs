@@ -95,7 +95,7 @@ pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<Snapshot
          select t.tenant_id, (select j.tenant from {schema}.feed f join {schema}.journal j on j.record_id = f.record_id and j.revision = f.revision
                               where f.tenant_id = t.tenant_id limit 1) as tenant
          from t where t.tenant_id is not null
-         union select tenant_id, tenant from {schema}.feed_tenant"
+         union select tenant_id, tenant from {schema}.past_tenant"
     );
     let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(pool).await?;
     rows.iter()

@@ -10,23 +10,23 @@ comment on column alert.pruned.record_id is 'The record. Immutable.';
 comment on column alert.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column alert.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table alert.feed_tenant (
+create table alert.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table alert.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column alert.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column alert.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table alert.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column alert.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column alert.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table alert.%I enable row level security', name);
         execute format('alter table alert.%I force row level security', name);
         execute format('create policy owner on alert.%I to alert_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on alert.feed_tenant for select to alert_worker using (true);
-grant select on alert.feed_tenant to alert_worker;
+create policy worker on alert.past_tenant for select to alert_worker using (true);
+grant select on alert.past_tenant to alert_worker;

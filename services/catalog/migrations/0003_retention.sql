@@ -10,23 +10,23 @@ comment on column catalog.pruned.record_id is 'The record. Immutable.';
 comment on column catalog.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column catalog.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table catalog.feed_tenant (
+create table catalog.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table catalog.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column catalog.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column catalog.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table catalog.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column catalog.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column catalog.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table catalog.%I enable row level security', name);
         execute format('alter table catalog.%I force row level security', name);
         execute format('create policy owner on catalog.%I to catalog_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on catalog.feed_tenant for select to catalog_worker using (true);
-grant select on catalog.feed_tenant to catalog_worker;
+create policy worker on catalog.past_tenant for select to catalog_worker using (true);
+grant select on catalog.past_tenant to catalog_worker;

@@ -10,23 +10,23 @@ comment on column change.pruned.record_id is 'The record. Immutable.';
 comment on column change.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column change.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table change.feed_tenant (
+create table change.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table change.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column change.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column change.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table change.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column change.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column change.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table change.%I enable row level security', name);
         execute format('alter table change.%I force row level security', name);
         execute format('create policy owner on change.%I to change_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on change.feed_tenant for select to change_worker using (true);
-grant select on change.feed_tenant to change_worker;
+create policy worker on change.past_tenant for select to change_worker using (true);
+grant select on change.past_tenant to change_worker;

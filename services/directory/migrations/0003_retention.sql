@@ -10,23 +10,23 @@ comment on column directory.pruned.record_id is 'The record. Immutable.';
 comment on column directory.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column directory.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table directory.feed_tenant (
+create table directory.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table directory.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column directory.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column directory.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table directory.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column directory.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column directory.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table directory.%I enable row level security', name);
         execute format('alter table directory.%I force row level security', name);
         execute format('create policy owner on directory.%I to directory_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on directory.feed_tenant for select to directory_worker using (true);
-grant select on directory.feed_tenant to directory_worker;
+create policy worker on directory.past_tenant for select to directory_worker using (true);
+grant select on directory.past_tenant to directory_worker;

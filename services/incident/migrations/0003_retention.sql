@@ -10,23 +10,23 @@ comment on column incident.pruned.record_id is 'The record. Immutable.';
 comment on column incident.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column incident.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table incident.feed_tenant (
+create table incident.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table incident.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column incident.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column incident.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table incident.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column incident.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column incident.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table incident.%I enable row level security', name);
         execute format('alter table incident.%I force row level security', name);
         execute format('create policy owner on incident.%I to incident_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on incident.feed_tenant for select to incident_worker using (true);
-grant select on incident.feed_tenant to incident_worker;
+create policy worker on incident.past_tenant for select to incident_worker using (true);
+grant select on incident.past_tenant to incident_worker;

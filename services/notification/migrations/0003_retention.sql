@@ -10,23 +10,23 @@ comment on column notification.pruned.record_id is 'The record. Immutable.';
 comment on column notification.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column notification.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table notification.feed_tenant (
+create table notification.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table notification.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column notification.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column notification.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table notification.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column notification.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column notification.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table notification.%I enable row level security', name);
         execute format('alter table notification.%I force row level security', name);
         execute format('create policy owner on notification.%I to notification_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on notification.feed_tenant for select to notification_worker using (true);
-grant select on notification.feed_tenant to notification_worker;
+create policy worker on notification.past_tenant for select to notification_worker using (true);
+grant select on notification.past_tenant to notification_worker;

@@ -10,23 +10,23 @@ comment on column sla.pruned.record_id is 'The record. Immutable.';
 comment on column sla.pruned.tenant_id is 'The tenant. Immutable.';
 comment on column sla.pruned.at is 'When it was deleted, by domain time. Immutable.';
 
-create table sla.feed_tenant (
+create table sla.past_tenant (
     tenant_id uuid primary key,
     tenant text not null
 );
-comment on table sla.feed_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
-comment on column sla.feed_tenant.tenant_id is 'The tenant. Immutable.';
-comment on column sla.feed_tenant.tenant is 'Its slug. Immutable.';
+comment on table sla.past_tenant is 'Tenants of events that the feed no longer keeps: their records are there all the same, and a snapshot has them.';
+comment on column sla.past_tenant.tenant_id is 'The tenant. Immutable.';
+comment on column sla.past_tenant.tenant is 'Its slug. Immutable.';
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['pruned', 'feed_tenant'] loop
+    foreach name in array array['pruned', 'past_tenant'] loop
         execute format('alter table sla.%I enable row level security', name);
         execute format('alter table sla.%I force row level security', name);
         execute format('create policy owner on sla.%I to sla_owner using (true)', name);
     end loop;
 end $$;
-create policy worker on sla.feed_tenant for select to sla_worker using (true);
-grant select on sla.feed_tenant to sla_worker;
+create policy worker on sla.past_tenant for select to sla_worker using (true);
+grant select on sla.past_tenant to sla_worker;

@@ -113,7 +113,7 @@ impl Round<'_> {
     async fn remember_tenants(&self, swap: &Swap<'_>, before: i64) -> anyhow::Result<()> {
         let schema = swap.schema;
         let statement = format!(
-            "insert into {schema}.feed_tenant (tenant_id, tenant)
+            "insert into {schema}.past_tenant (tenant_id, tenant)
              select t.tenant_id, (select j.tenant from {old} f
                 join {schema}.journal j on j.record_id = f.record_id and j.revision = f.revision
                 where f.tenant_id = t.tenant_id limit 1)

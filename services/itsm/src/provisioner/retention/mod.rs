@@ -21,6 +21,8 @@ mod swap;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
