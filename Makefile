@@ -14,7 +14,7 @@ export INSTA_UPDATE := no
 CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
-.PHONY: help up test check test-senders
+.PHONY: help up test check test-senders bench bench-smoke bench-programs faults faults-mutants faults-ci
 .PHONY: fmt licences unused one-tls contract contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
@@ -37,6 +37,47 @@ check: ## everything that is judged without running the tests
 test-senders: ## real Prometheus and Alertmanager send to a real itsm
 	@tools/setup
 	tests/senders/run
+
+# ONLY=P1,P2 chooses figures, PAIRS=5 says how many pairs, SECONDS_OF=P1=5,P2=6 how long a stretch is,
+# BIN=path plays another itsm. The build of the references is their own, beside them.
+BENCH := tests/bench/run $(if $(ONLY),--only $(ONLY)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(SECONDS_OF),--seconds $(SECONDS_OF)) $(if $(BIN),--itsm $(BIN))
+
+bench: bench-programs ## the figures beside their references, into docs/performance.md (make bench ONLY=P1,P2 PAIRS=5)
+	$(BENCH)
+
+bench-smoke: bench-programs ## one short pair of the figures that are quick: that it runs and counts right
+	@python3 -m unittest discover -q tests/bench
+	$(BENCH) --smoke
+
+bench-programs:
+	@tools/setup bench
+	CARGO_TARGET_DIR=tests/bench/target cargo build --release --locked --quiet --manifest-path tests/bench/Cargo.toml
+	$(if $(BIN),,cargo build --release --locked --quiet -p itsm)
+
+# What `make faults` takes (ONLY, SEED, ROUNDS, LONG, BIN, KEEP) stands in tests/faults/README.md; make
+# hands it on in the environment.
+MUTANTS_BINARY := target/mutants/debug/itsm
+
+faults: ## breaks a real installation in every way, and checks what is left (ONLY=F01,F03 SEED=7 ROUNDS=1000 LONG=1)
+	@tools/setup faults
+	$(if $(BIN),,cargo build --release --locked -p itsm)
+	$(if $(BIN),,@$(MAKE) --no-print-directory $(MUTANTS_BINARY))
+	POINTS="$(if $(BIN),$(POINTS),$(MUTANTS_BINARY))" tests/faults/run
+
+faults-mutants: ## plants faults in a build of its own; each must be caught (ONLY=gap_ignored)
+	@tools/setup faults
+	@$(MAKE) --no-print-directory $(MUTANTS_BINARY)
+	MUTANTS=1 BIN=$(MUTANTS_BINARY) tests/faults/run
+
+faults-ci: ## part of CI: five minutes of faults with a fixed seed, on the debug binary
+	@tools/setup faults
+	cargo build --locked -p itsm
+	SEED=20261123 SELECTION=ci BIN=target/debug/itsm tests/faults/run
+
+# In a folder of its own: no other build may find these parts.
+.PHONY: $(MUTANTS_BINARY)
+$(MUTANTS_BINARY):
+	RUSTFLAGS='--cfg mutants' cargo build --locked -p itsm --target-dir target/mutants
 
 unit-tests: ## part of test: ARGS="-p incident" or ARGS="-E 'test(reopen)'" chooses
 	tools/testenv cargo nextest run --workspace --locked $(ARGS)

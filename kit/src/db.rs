@@ -4,6 +4,8 @@
 //! commits on it would be lost. [`uncancelled`] keeps a caller who hangs up from dropping one.
 
 use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
     future::Future,
     ops::{Deref, DerefMut},
     time::Duration,
@@ -18,6 +20,7 @@ use sqlx::{
 use crate::{
     id::{Tenant, TenantId},
     problem::Problem,
+    writes::Writes,
 };
 
 /// A service's two ways into its schema.
@@ -43,7 +46,8 @@ impl Database {
     /// # Errors
     /// Fails when the database is away.
     pub async fn begin(&self, tenant: TenantId) -> Result<Transaction, sqlx::Error> {
-        Transaction::begin(&self.calls, format!("begin; select set_config('itsm.tenant', '{tenant}', true)")).await
+        let statement = format!("begin; select set_config('itsm.tenant', '{tenant}', true)");
+        Transaction::begin(self.schema, &self.calls, statement).await
     }
 
     /// Begins a transaction of a worker, which sees the records of these tenants.
@@ -51,7 +55,7 @@ impl Database {
     /// # Errors
     /// Fails when the database is away.
     pub async fn begin_worker(&self, tenants: impl IntoIterator<Item = TenantId>) -> Result<Transaction, sqlx::Error> {
-        Transaction::begin(&self.workers, format!("begin; {}", name_tenants(tenants))).await
+        Transaction::begin(self.schema, &self.workers, format!("begin; {}", name_tenants(tenants))).await
     }
 }
 
@@ -77,17 +81,35 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// A transaction that rolls back by closing its connection unless it was committed.
+/// A transaction that rolls back by closing its connection unless it was committed. What the event
+/// path is to write waits in it, and goes out in one statement before the commit.
 #[derive(Debug)]
 pub struct Transaction {
     connection: Option<PoolConnection<Postgres>>,
+    pub(crate) writes: Writes,
+    memo: HashMap<TypeId, Box<dyn Any + Send>>,
+    #[cfg(mutants)]
+    pool: PgPool,
 }
 
 impl Transaction {
-    async fn begin(pool: &PgPool, statement: String) -> Result<Self, sqlx::Error> {
-        let mut transaction = Self { connection: Some(pool.acquire().await?) };
+    async fn begin(schema: &'static str, pool: &PgPool, statement: String) -> Result<Self, sqlx::Error> {
+        let mut transaction = Self {
+            connection: Some(pool.acquire().await?),
+            writes: Writes::new(schema),
+            memo: HashMap::new(),
+            #[cfg(mutants)]
+            pool: pool.clone(),
+        };
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(transaction.connection()).await?;
         Ok(transaction)
+    }
+
+    /// A second transaction beside this one, for a fault that writes where it must not.
+    #[cfg(mutants)]
+    pub(crate) async fn another(&self, tenant: TenantId) -> Result<Self, sqlx::Error> {
+        let statement = format!("begin; select set_config('itsm.tenant', '{tenant}', true)");
+        Self::begin(self.writes.schema(), &self.pool, statement).await
     }
 
     /// Names the tenants whose records this transaction touches from here on.
@@ -99,11 +121,38 @@ impl Transaction {
         Ok(())
     }
 
+    /// What was read once and holds until the end of this transaction; one value of each type. A
+    /// batch of events asks the same of the database again and again.
+    pub fn memo<T: Default + Send + 'static>(&mut self) -> &mut T {
+        let fresh = || Box::new(T::default()) as Box<dyn Any + Send>;
+        let kept = self.memo.entry(TypeId::of::<T>()).or_insert_with(fresh);
+        #[expect(clippy::expect_used, reason = "the key is the type")]
+        kept.downcast_mut().expect("a memo is of its type")
+    }
+
+    /// Writes what waits for the commit; for statements that must meet it.
+    ///
+    /// # Errors
+    /// Fails when the database is away, or as what waited is refused.
+    pub async fn flush(&mut self) -> Result<(), sqlx::Error> {
+        let writes = self.writes.take();
+        writes.write(self).await
+    }
+
     /// Commits.
     ///
     /// # Errors
-    /// Fails when the database is away; the outcome is then unknown.
+    /// Fails when the database is away, the outcome is then unknown; or as what waited is refused.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.flush().await?;
+        #[cfg(mutants)]
+        if crate::planted!("acknowledge_before_commit") {
+            tokio::spawn(async move {
+                crate::clock::pause(Duration::from_millis(20)).await;
+                sqlx::raw_sql("commit").execute(self.connection()).await.map(|_| self.connection.take())
+            });
+            return Ok(());
+        }
         sqlx::raw_sql("commit").execute(self.connection()).await?;
         // Back to the pool, since it is finished.
         self.connection.take();
@@ -211,7 +260,10 @@ where
     E: From<Problem> + Send + 'static,
 {
     match tokio::spawn(work).await {
-        Ok(result) => result,
+        Ok(result) => {
+            crate::fail_point!("command.after_commit");
+            result
+        }
         Err(error) => Err(Problem::Internal(Box::new(error)).into()),
     }
 }

@@ -2,7 +2,7 @@
 //! row in the same statement, while the record's lock is held, so that the feed keeps their order.
 
 use chrono::{DateTime, Utc};
-use proto::common::v1::{Actor, ActorKind, FeedEntry};
+use proto::common::v1::{Actor, FeedEntry};
 use sqlx::{AssertSqlSafe, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -75,58 +75,14 @@ pub struct Entry {
     pub body: Vec<u8>,
 }
 
-/// Writes events with their outbox rows, and keeps the answer under the request's key. The answer
-/// kept is the record at `answer`, its id and revision, since the journal has it whole.
+/// Has events written with their outbox rows, and the answer kept under the request's key. The
+/// answer kept is the record at `answer`, its id and revision, since the journal has it whole.
 ///
-/// # Errors
-/// Fails when the database is away, or when a revision is already taken.
-pub async fn append(
-    tx: &mut Transaction,
-    schema: &'static str,
-    cause: &Cause,
-    answer: (Uuid, i64),
-    entries: &[Entry],
-) -> Result<(), sqlx::Error> {
-    if !entries.is_empty() {
-        let statement = format!(
-            "with written as (
-                insert into {schema}.journal (tenant_id, tenant, record_id, revision, event_id, type, body, actor, at, request_id, trace_parent)
-                select $1, $2, e.record_id, e.revision, e.event_id, e.type, e.body, $3, $4, $5, $6
-                from unnest($7::uuid[], $8::bigint[], $9::uuid[], $10::text[], $11::bytea[]) with ordinality
-                    as e (record_id, revision, event_id, type, body, place)
-                order by e.place
-                returning record_id, revision)
-             insert into {schema}.outbox (tenant_id, record_id, revision)
-             select $1, record_id, revision from written"
-        );
-        let column = |f: fn(&Entry) -> Uuid| entries.iter().map(f).collect::<Vec<_>>();
-        let event_ids: Vec<Uuid> = entries.iter().map(|_| crate::id::draw()).collect();
-        sqlx::query(AssertSqlSafe(statement))
-            .bind(cause.tenant.id.0)
-            .bind(&cause.tenant.slug)
-            .bind(actor_text(&cause.actor))
-            .bind(cause.at)
-            .bind(cause.call.as_ref().and_then(|call| call.request.as_ref()).map(|key| key.id.as_str()))
-            .bind(Some(&cause.trace_parent).filter(|trace| !trace.is_empty()))
-            .bind(column(|entry| entry.record_id))
-            .bind(entries.iter().map(|entry| entry.revision).collect::<Vec<_>>())
-            .bind(event_ids)
-            .bind(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>())
-            .bind(entries.iter().map(|entry| entry.body.as_slice()).collect::<Vec<_>>())
-            .execute(tx.connection())
-            .await?;
-    }
+/// They are written before the commit, which fails when a revision is already taken.
+pub fn append(tx: &mut Transaction, cause: &Cause, answer: (Uuid, i64), entries: &[Entry]) {
+    tx.writes.append(cause, entries);
     if let Some(call) = &cause.call {
-        request::keep(tx, schema, call, answer, cause.at).await?;
-    }
-    Ok(())
-}
-
-/// The actor as one column: `person:<id>`, `system:<service>/<rule>`.
-fn actor_text(actor: &Actor) -> String {
-    match actor.kind() {
-        ActorKind::System => format!("system:{}/{}", actor.id, actor.rule),
-        ActorKind::Person | ActorKind::Unspecified => format!("person:{}", actor.id),
+        request::keep(tx, call, answer, cause.at);
     }
 }
 

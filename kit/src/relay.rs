@@ -24,7 +24,7 @@ use crate::{
     bus, clock,
     db::Database,
     feed, journal,
-    lease::{Lease, Lost, RENEWAL},
+    lease::{self, Lease, Lost, RENEWAL},
     metrics,
     problem::BoxError,
 };
@@ -67,6 +67,8 @@ pub struct Relay {
     wake: Wake,
     head: watch::Sender<i64>,
     again: Arc<Notify>,
+    #[cfg(mutants)]
+    last_seq: std::sync::atomic::AtomicI64,
 }
 
 impl Relay {
@@ -80,7 +82,17 @@ impl Relay {
             bus: bus.clone(),
             subject: bus::wake_subject(service),
         };
-        Self { service, holder, database, bus, wake, head: watch::channel(0).0, again: Arc::default() }
+        Self {
+            service,
+            holder,
+            database,
+            bus,
+            wake,
+            head: watch::channel(0).0,
+            again: Arc::default(),
+            #[cfg(mutants)]
+            last_seq: Default::default(),
+        }
     }
 
     /// Wakes it.
@@ -153,21 +165,19 @@ impl Relay {
         let mut beat: Option<Instant> = None;
         loop {
             let due = beat.is_none_or(|at| at.elapsed() >= RENEWAL);
-            if due || self.waiting().await? {
-                let taken = self.take(lease).await?;
-                let full = i64::try_from(taken.len()).unwrap_or(TAKE_AT_MOST) == TAKE_AT_MOST;
-                if let Some(last) = taken.last() {
-                    self.head.send_replace(last.position);
-                    // When the publisher is behind, it reads from the feed.
-                    let _ = batches.try_send(taken);
-                }
-                if due {
-                    self.beat(lease).await;
-                    beat = Some(Instant::now());
-                }
-                if full {
-                    continue;
-                }
+            let taken = self.take(lease, due).await?;
+            let full = i64::try_from(taken.len()).unwrap_or(TAKE_AT_MOST) == TAKE_AT_MOST;
+            if let Some(last) = taken.last() {
+                self.head.send_replace(last.position);
+                // When the publisher is behind, it reads from the feed.
+                let _ = batches.try_send(taken);
+            }
+            if due {
+                self.beat(lease).await;
+                beat = Some(Instant::now());
+            }
+            if full {
+                continue;
             }
             tokio::select! {
                 () = self.wake.notify.notified() => {}
@@ -177,39 +187,72 @@ impl Relay {
         }
     }
 
-    async fn waiting(&self) -> Result<bool, sqlx::Error> {
-        let statement = format!("select exists (select from {}.outbox)", self.service);
-        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await
-    }
-
-    async fn take(&self, lease: &Lease) -> Result<Vec<FeedEntry>, BoxError> {
+    /// Takes what waits, in one statement that is a transaction of its own: the lease's row is locked
+    /// and renewed, when there is something to take or it is `due`, and without it nothing is taken.
+    async fn take(&self, lease: &Lease, due: bool) -> Result<Vec<FeedEntry>, BoxError> {
         let schema = self.service;
-        let mut tx = self.database.begin_worker([]).await?;
-        if !lease.hold(&mut tx).await? {
-            return Err(Lost(lease.name.clone()).into());
-        }
+        #[cfg(mutants)]
+        let after = self.last_seq().await?;
+        #[cfg(not(mutants))]
+        let after = "";
         let statement = format!(
-            "with taken as (
-                delete from {schema}.outbox where seq = any (array (select seq from {schema}.outbox order by seq limit {TAKE_AT_MOST}))
+            "with held as (
+                {} and ($4 or exists (select from {schema}.outbox)) returning position),
+             taken as (
+                delete from {schema}.outbox
+                where exists (select from held) and seq = any (array (select seq from {schema}.outbox {after} order by seq limit {TAKE_AT_MOST}))
                 returning seq, tenant_id, record_id, revision),
              base as (
-                select greatest((select max(position) from {schema}.feed), (select position from {schema}.lease where name = 'relay'), 0) as position),
+                select greatest((select max(position) from {schema}.feed), (select position from held), 0) as position),
              numbered as (
                 insert into {schema}.feed (position, tenant_id, record_id, revision, epoch, at)
-                select base.position + row_number() over (order by taken.seq), taken.tenant_id, taken.record_id, taken.revision, $1, clock_timestamp()
+                select base.position + row_number() over (order by taken.seq), taken.tenant_id, taken.record_id, taken.revision, $3, clock_timestamp()
                 from taken cross join base
                 returning position, record_id, revision)
-             select n.position, {} from numbered n join {schema}.journal j on j.record_id = n.record_id and j.revision = n.revision
+             select h.held, n.position, {}
+             from (select exists (select from held) as held) h
+             left join (numbered n join {schema}.journal j on j.record_id = n.record_id and j.revision = n.revision) on true
              order by n.position",
+            lease.renewal(),
             journal::COLUMNS
         );
-        let rows = sqlx::query(AssertSqlSafe(statement)).bind(lease.epoch).fetch_all(tx.connection()).await?;
-        let entries = rows
-            .iter()
-            .map(|row| journal::read(row, row.try_get("position")?))
-            .collect::<Result<Vec<_>, sqlx::Error>>()?;
-        tx.commit().await?;
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(&lease.name)
+            .bind(&lease.holder)
+            .bind(lease.epoch)
+            .bind(due)
+            .fetch_all(&self.database.workers)
+            .await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if due && !row.try_get::<bool, _>("held")? {
+                return Err(Lost(lease.name.clone()).into());
+            }
+            if let Some(position) = row.try_get("position")? {
+                entries.push(journal::read(row, position)?);
+            }
+        }
+        if !entries.is_empty() {
+            crate::fail_point!("relay.in_take");
+        }
         Ok(entries)
+    }
+
+    /// The fault of a cursor over a sequence: rows that commit late are behind it.
+    #[cfg(mutants)]
+    async fn last_seq(&self) -> Result<String, BoxError> {
+        if !crate::planted!("feed_by_last_seq") {
+            return Ok(String::new());
+        }
+        let schema = self.service;
+        let last = self.last_seq.load(Ordering::Relaxed);
+        let statement = format!(
+            "select max(seq) from (select seq from {schema}.outbox where seq > {last} order by seq limit {TAKE_AT_MOST}) s"
+        );
+        let taken: Option<i64> = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await?;
+        let taken = taken.unwrap_or(last);
+        self.last_seq.store(taken, Ordering::Relaxed);
+        Ok(format!("where seq > {last} and seq <= {taken}"))
     }
 
     async fn beat(&self, lease: &Lease) {
@@ -248,6 +291,7 @@ impl Relay {
                         }
                     }
                     if saved != acknowledged {
+                        crate::fail_point!("relay.after_publish");
                         self.save(lease, acknowledged).await?;
                         saved = acknowledged;
                     }
@@ -262,6 +306,12 @@ impl Relay {
                     }
                 },
                 Some(batch) = batches.recv(), if room => {
+                    if crate::planted!("relay_marks_before_publish")
+                        && let Some(last) = batch.last()
+                    {
+                        self.save(lease, last.position).await?;
+                    }
+                    crate::fail_point!("relay.after_take");
                     for entry in batch {
                         if entry.position == next {
                             waiting.push_back(self.publish(&stream, lease, &entry).await);
@@ -300,11 +350,10 @@ impl Relay {
         .boxed()
     }
 
+    /// Without waiting for the disk: what is lost is published once more.
     async fn save(&self, lease: &Lease, position: i64) -> Result<(), BoxError> {
-        let statement = format!(
-            "update {}.lease set position = $1 where name = 'relay' and holder = $2 and epoch = $3",
-            self.service
-        );
+        let statement =
+            format!("update {}.lease set position = $1 where name = 'relay' and {}", self.service, lease::mine());
         let done = sqlx::query(AssertSqlSafe(statement))
             .bind(position)
             .bind(&lease.holder)

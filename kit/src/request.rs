@@ -6,7 +6,7 @@ use prost::bytes::Bytes;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
-use crate::{caller::Call, db::Transaction, journal, problem::Problem};
+use crate::{caller::Call, db::Transaction, journal, problem::Problem, writes::Kept};
 
 /// How an answer came about.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,11 @@ pub enum Done<T> {
 /// [`Problem::RequestReused`] for another request under the same key, [`Problem::RequestRunning`]
 /// while the first still runs.
 pub async fn kept(tx: &mut Transaction, schema: &'static str, call: &Call) -> Result<Option<Bytes>, Problem> {
+    crate::fail_point!("command.after_begin");
     let Some(key) = &call.request else { return Ok(None) };
+    if crate::planted!("request_id_ignored") {
+        return Ok(None);
+    }
     let statement = format!(
         "with mine as materialized (select pg_try_advisory_xact_lock(hashtextextended($1 || '/' || $2 || '/' || $3, 0)) as mine)
          select m.mine, r.digest, r.record_id, r.revision
@@ -46,31 +50,17 @@ pub async fn kept(tx: &mut Transaction, schema: &'static str, call: &Call) -> Re
     Ok(Some(entry.map(|entry| entry.body).unwrap_or_default()))
 }
 
-/// Keeps where the answer stands.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn keep(
-    tx: &mut Transaction,
-    schema: &'static str,
-    call: &Call,
-    answer: (Uuid, i64),
-    at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let Some(key) = &call.request else { return Ok(()) };
-    let statement = format!(
-        "insert into {schema}.request (tenant_id, caller, method, request_id, digest, record_id, revision, at) values ($1, $2, $3, $4, $5, $6, $7, $8)"
-    );
-    sqlx::query(AssertSqlSafe(statement))
-        .bind(call.tenant().id.0)
-        .bind(call.person.id.to_string())
-        .bind(call.method)
-        .bind(&key.id)
-        .bind(key.digest.as_slice())
-        .bind(answer.0)
-        .bind(answer.1)
-        .bind(at)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
+/// Keeps where the answer stands, with the commit.
+pub(crate) fn keep(tx: &mut Transaction, call: &Call, answer: (Uuid, i64), at: DateTime<Utc>) {
+    if let Some(key) = call.request.as_ref().filter(|_| !crate::planted!("request_id_ignored")) {
+        tx.writes.keep(Kept {
+            tenant: call.tenant().id.0,
+            caller: call.person.id.to_string(),
+            method: call.method,
+            request_id: key.id.clone(),
+            digest: key.digest.to_vec(),
+            answer,
+            at,
+        });
+    }
 }

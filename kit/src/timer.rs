@@ -1,7 +1,7 @@
 //! Timers are rows; a sweep takes what is due, once, whoever else sweeps. It takes no input, is
 //! idempotent, and stamps what happened with the instant that was due. A restart loses nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -35,36 +35,9 @@ pub struct Timer {
     pub due_at: DateTime<Utc>,
 }
 
-/// Sets or clears a record's timer of a kind, in the transaction of the change.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn set(
-    tx: &mut Transaction,
-    schema: &'static str,
-    tenant: &Tenant,
-    record_id: Uuid,
-    kind: &str,
-    due_at: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    let statement = match due_at {
-        Some(_) => format!(
-            "insert into {schema}.timer (tenant_id, tenant, record_id, kind, due_at) values ($1, $2, $3, $4, $5)
-             on conflict (record_id, kind) do update set due_at = excluded.due_at, retry_at = null"
-        ),
-        None => format!(
-            "delete from {schema}.timer where tenant_id = $1 and $2::text is not null and record_id = $3 and kind = $4 and $5::timestamptz is null"
-        ),
-    };
-    sqlx::query(AssertSqlSafe(statement))
-        .bind(tenant.id.0)
-        .bind(&tenant.slug)
-        .bind(record_id)
-        .bind(kind)
-        .bind(due_at)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
+/// Sets or clears a record's timer of a kind, with the commit of the change.
+pub fn set(tx: &mut Transaction, tenant: &Tenant, record_id: Uuid, kind: &'static str, due_at: Option<DateTime<Utc>>) {
+    tx.writes.set_timer(tenant, record_id, kind, due_at);
 }
 
 /// What a service does when a timer is due.
@@ -184,22 +157,31 @@ impl Sweep {
         let records: Vec<Uuid> = timers.iter().map(|timer| timer.record_id).collect();
         let lock = format!("select from {} where id = any ($1) order by id for update", self.table);
         sqlx::query(AssertSqlSafe(lock)).bind(records).execute(tx.connection()).await?;
-        let statement =
-            format!("delete from {}.timer where record_id = $1 and kind = $2 and due_at = $3", self.database.schema);
+        let taken = self.claim(&mut tx, timers).await?;
         for timer in timers {
-            let taken = sqlx::query(AssertSqlSafe(statement.as_str()))
-                .bind(timer.record_id)
-                .bind(&timer.kind)
-                .bind(timer.due_at)
-                .execute(tx.connection())
-                .await?;
-            if taken.rows_affected() == 1 {
+            if taken.contains(&(timer.record_id, timer.kind.clone())) || crate::planted!("timer_without_compare") {
                 due.fire(&mut tx, timer, now).await?;
                 metrics::get().timer_lateness(self.database.schema, &timer.kind, (now - timer.due_at).as_seconds_f64());
             }
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Which of them nobody else took or moved.
+    async fn claim(&self, tx: &mut Transaction, timers: &[Timer]) -> Result<HashSet<(Uuid, String)>, sqlx::Error> {
+        let statement = format!(
+            "delete from {}.timer t using unnest($1::uuid[], $2::text[], $3::timestamptz[]) as due (record_id, kind, due_at)
+             where t.record_id = due.record_id and t.kind = due.kind and t.due_at = due.due_at returning t.record_id, t.kind",
+            self.database.schema
+        );
+        let rows: Vec<(Uuid, String)> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(timers.iter().map(|timer| timer.record_id).collect::<Vec<_>>())
+            .bind(timers.iter().map(|timer| timer.kind.clone()).collect::<Vec<_>>())
+            .bind(timers.iter().map(|timer| timer.due_at).collect::<Vec<_>>())
+            .fetch_all(tx.connection())
+            .await?;
+        Ok(rows.into_iter().collect())
     }
 
     async fn postpone(&self, timer: &Timer, now: DateTime<Utc>) -> Result<(), sqlx::Error> {

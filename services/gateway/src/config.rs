@@ -23,6 +23,11 @@ pub struct Settings {
     /// How many streams are open at once; more are refused. A service takes 200 calls at a time
     /// from one gateway, so streams must leave room for the others.
     pub streams: usize,
+    /// How many calls of one tenant are worked on at once; more wait in line. A service has 8
+    /// connections for calls to its database, so more than that makes nothing faster.
+    pub calls_per_tenant: usize,
+    /// How many calls of one tenant wait in line; more are refused with 429.
+    pub waiting_per_tenant: usize,
 }
 
 impl Default for Settings {
@@ -35,6 +40,8 @@ impl Default for Settings {
             connections: 4_096,
             requests: 2_048,
             streams: 128,
+            calls_per_tenant: 8,
+            waiting_per_tenant: 128,
         }
     }
 }
@@ -68,7 +75,12 @@ impl Settings {
         if !self.listen.ip().is_loopback() && self.tls_cert.is_none() && !self.behind_proxy {
             return Err(Error::Open(self.listen));
         }
-        let limits = [("connections", self.connections), ("requests", self.requests), ("streams", self.streams)];
+        let limits = [
+            ("connections", self.connections),
+            ("requests", self.requests),
+            ("streams", self.streams),
+            ("calls_per_tenant", self.calls_per_tenant),
+        ];
         match limits.into_iter().find(|(_, limit)| *limit == 0) {
             Some((name, _)) => Err(Error::Zero(name)),
             None => Ok(()),

@@ -60,6 +60,8 @@ async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status>
     let granted = app.keyring.judge(&credential).await?;
     let streams = access::method(&path).is_some_and(|method| method.server_streaming);
     let permit = if streams { Some(app.stream_permit()?) } else { None };
+    // Held until the service answered.
+    let _turn = app.turns.next(&granted.tenant).await?;
 
     let (mut parts, body) = request.into_parts();
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId::of(&parts.headers));
@@ -205,7 +207,7 @@ mod tests {
         }
         headers.insert("te", HeaderValue::from_static("trailers"));
         headers.insert("grpc-timeout", HeaderValue::from_static("1S"));
-        let granted = Granted { authorization: HeaderValue::from_static("Bearer inner") };
+        let granted = Granted { authorization: HeaderValue::from_static("Bearer inner"), tenant: "acme".into() };
         let request_id = RequestId::of(&HeaderMap::new());
         clean(&mut headers, &granted, &request_id);
         let mut left: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();

@@ -22,6 +22,7 @@ mod request;
 mod rest;
 mod server;
 mod tls;
+mod turns;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -94,6 +95,7 @@ struct App {
     stopping: CancellationToken,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    turns: turns::Turns,
     tls: bool,
 }
 
@@ -131,6 +133,7 @@ pub async fn start(settings: Settings, context: Context) -> Result<Running, BoxE
         stopping: context.tasks.stopping(),
         requests: Arc::new(Semaphore::new(settings.requests)),
         streams: Arc::new(Semaphore::new(settings.streams)),
+        turns: turns::Turns::new(settings.calls_per_tenant, settings.waiting_per_tenant),
         tls: acceptor.is_some(),
     });
     let listener =

@@ -15,6 +15,7 @@ use kit::{
     problem::{BoxError, chain},
     service::{Context, Readiness},
 };
+use sha2::{Digest, Sha256};
 
 use crate::{
     app::{App, by_intake::Message},
@@ -143,6 +144,7 @@ impl Intake {
                 () = clock::pause(PROGRESS) => answer_all(batch, |_| AckKind::Progress).await,
             }
         };
+        kit::fail_point!("intake.after_commit");
         answer_all(batch, |sequence| match sequence {
             Some(sequence) if later.iter().any(|place| place.sequence == sequence) => AckKind::Nak(Some(LATER)),
             Some(_) | None => AckKind::Ack,
@@ -165,8 +167,18 @@ impl Intake {
             });
         let at = chrono::DateTime::from_timestamp_micros(info.published.timestamp_micros());
         let at = at.ok_or("the stream's time does not fit")?;
+        let mut place = Place { incarnation, sequence: i64::try_from(info.stream_sequence)?, at };
+        if kit::planted!("intake_by_msg_id")
+            && let Some(id) = delivery.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"))
+        {
+            place = Place {
+                incarnation: 0,
+                sequence: i64::from_be_bytes(Sha256::digest(id.as_str())[..8].try_into()?),
+                ..place
+            };
+        }
         Ok(Message {
-            place: Place { incarnation, sequence: i64::try_from(info.stream_sequence)?, at },
+            place,
             received_at: match self.receive_time {
                 ReceiveTime::Stream => at,
                 ReceiveTime::Clock => self.app.clock.now(),

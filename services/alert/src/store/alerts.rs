@@ -11,10 +11,7 @@ use kit::{
 use sqlx::{Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
-use super::{
-    SCHEMA,
-    row::{AlertRow, Texts},
-};
+use super::row::{AlertRow, Texts};
 use crate::{
     domain::{Alert, Impact, alert::Decision},
     events::publish,
@@ -107,11 +104,11 @@ pub async fn commit(tx: &mut Transaction, decision: Decision, cause: &Cause) -> 
     let (alert, steps) = decision.open();
     if !steps.is_empty() {
         save(tx, &alert, cause).await?;
-        timer::set(tx, SCHEMA, &cause.tenant, alert.id.0, EXPIRE, alert.timer()).await?;
+        timer::set(tx, &cause.tenant, alert.id.0, EXPIRE, alert.timer());
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::alert_entry(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (alert.id.0, alert.revision), &entries).await?;
+    journal::append(tx, cause, (alert.id.0, alert.revision), &entries);
     Ok(alert)
 }
 
@@ -190,7 +187,7 @@ pub async fn measure(tx: &mut Transaction, measured: &[(Tenant, Alert)]) -> Resu
     .execute(tx.connection())
     .await?;
     for (tenant, alert) in measured {
-        timer::set(tx, SCHEMA, tenant, alert.id.0, EXPIRE, alert.timer()).await?;
+        timer::set(tx, tenant, alert.id.0, EXPIRE, alert.timer());
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use kit::{
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{SCHEMA, row::IntegrationRow};
+use super::row::IntegrationRow;
 use crate::{
     domain::{Integration, IntegrationId, integration::Decision},
     events::publish,
@@ -145,7 +145,7 @@ pub async fn commit(tx: &mut Transaction, decision: Decision, cause: &Cause) -> 
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::integration_entry(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (integration.id.0, integration.revision), &entries).await?;
+    journal::append(tx, cause, (integration.id.0, integration.revision), &entries);
     Ok(integration)
 }
 

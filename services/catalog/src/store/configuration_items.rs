@@ -11,7 +11,7 @@ use kit::{
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Inconsistent, SCHEMA};
+use super::Inconsistent;
 use crate::{
     domain::{ConfigurationItem, ConfigurationItemDecision, State},
     events::publish,
@@ -139,7 +139,7 @@ pub async fn commit(
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::configuration_item(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (item.id.0, item.revision), &entries).await?;
+    journal::append(tx, cause, (item.id.0, item.revision), &entries);
     Ok(item)
 }
 

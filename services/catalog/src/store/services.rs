@@ -11,7 +11,7 @@ use kit::{
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{Inconsistent, SCHEMA};
+use super::Inconsistent;
 use crate::{
     domain::{Impact, Service, ServiceDecision, ServiceKind, State},
     events::publish,
@@ -150,7 +150,7 @@ pub async fn commit(tx: &mut Transaction, decision: ServiceDecision, cause: &Cau
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::service(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (service.id.0, service.revision), &entries).await?;
+    journal::append(tx, cause, (service.id.0, service.revision), &entries);
     Ok(service)
 }
 

@@ -9,7 +9,7 @@ use kit::{
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{SCHEMA, row::Row};
+use super::row::Row;
 use crate::{
     domain::{Change, Decision, change::ChangeId},
     events::publish,
@@ -142,7 +142,7 @@ pub async fn commit(tx: &mut Transaction, decision: Decision, cause: &Cause) -> 
         save(tx, &change, cause).await?;
     }
     let entries: Vec<Entry> = steps.iter().map(|step| publish::entry(&step.record, &step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (change.id.0, change.revision), &entries).await?;
+    journal::append(tx, cause, (change.id.0, change.revision), &entries);
     Ok(change)
 }
 

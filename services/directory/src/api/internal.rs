@@ -61,6 +61,7 @@ impl Internal for Api {
         Ok(Response::new(AuthenticateResponse {
             token: signed_in.token,
             expire_time: Some(timestamp(signed_in.expires_at)),
+            tenant: signed_in.tenant,
         }))
     }
 }

@@ -20,6 +20,8 @@ pub struct SignedIn {
     pub token: String,
     /// When the token stops working.
     pub expires_at: DateTime<Utc>,
+    /// The slug of the tenant.
+    pub tenant: String,
 }
 
 /// Kept of no secret: compared with where there is no key, so that the comparison is made anyway.
@@ -42,8 +44,9 @@ impl App {
         let life = self.settings.token_life.delta();
         // A token does not outlive its key.
         let life = found.expires_at.map_or(life, |at| life.min(at - now));
-        let token = self.signer.inner_token(&caller(found, &credential), now, life);
-        Ok(Some(SignedIn { token, expires_at: now + life }))
+        let caller = caller(found, &credential);
+        let token = self.signer.inner_token(&caller, now, life);
+        Ok(Some(SignedIn { token, expires_at: now + life, tenant: caller.tenant.slug }))
     }
 
     /// The caller's own record, for the name.

@@ -133,7 +133,7 @@ where
             }
         }
     }
-    journal::append(tx, SCHEMA, cause, (record.id(), record.revision()), &entries).await?;
+    journal::append(tx, cause, (record.id(), record.revision()), &entries);
     Ok(record)
 }
 

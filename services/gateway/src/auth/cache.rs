@@ -163,7 +163,7 @@ pub(crate) mod tests {
                 }
                 if credential.expose().starts_with("good") && !fake.revoked.load(Ordering::SeqCst) {
                     let authorization = HeaderValue::from_str(&format!("Bearer inner{count}")).unwrap();
-                    return Ok(Granted { authorization });
+                    return Ok(Granted { authorization, tenant: "acme".into() });
                 }
                 Err(Refusal::Denied)
             }

@@ -19,7 +19,7 @@ impl Exchange for Directory {
             let request = AuthenticateRequest { credential: credential.expose().to_owned() };
             let answer: Result<AuthenticateResponse, _> = peers.call("directory", "Authenticate", request).await;
             match answer {
-                Ok(answer) => granted(&answer.token),
+                Ok(answer) => granted(&answer),
                 Err(status) if matches!(status.code(), Code::Unauthenticated | Code::InvalidArgument) => Err(Refusal::Denied),
                 Err(status) => {
                     tracing::warn!(code = ?status.code(), message = status.message(), "directory cannot check credentials");
@@ -31,8 +31,8 @@ impl Exchange for Directory {
     }
 }
 
-fn granted(token: &str) -> Result<Granted, Refusal> {
-    let mut authorization = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Refusal::Away)?;
+fn granted(answer: &AuthenticateResponse) -> Result<Granted, Refusal> {
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", answer.token)).map_err(|_| Refusal::Away)?;
     authorization.set_sensitive(true);
-    Ok(Granted { authorization })
+    Ok(Granted { authorization, tenant: answer.tenant.as_str().into() })
 }

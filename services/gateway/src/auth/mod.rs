@@ -7,6 +7,8 @@ pub mod cache;
 pub mod directory;
 pub mod guard;
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, header};
 use kit::access;
 use tonic::{Code, Status};
@@ -53,6 +55,8 @@ impl std::fmt::Debug for Credential {
 pub struct Granted {
     /// `Bearer` and the inner token, marked as sensitive.
     pub authorization: HeaderValue,
+    /// The tenant's slug.
+    pub tenant: Arc<str>,
 }
 
 /// Why a credential is not exchanged.

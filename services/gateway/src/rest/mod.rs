@@ -81,6 +81,7 @@ async fn answer(
     let Some(channel) = app.peers.channel(route.service()) else {
         return Err(Problem::unavailable("UNAVAILABLE", "the service is not configured here"));
     };
+    let _turn = app.turns.next(&granted.tenant).await?;
     let path = PathAndQuery::try_from(route.grpc_path())
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the RPC has no path"))?;
     let outgoing = outgoing(&message, &parts.headers, &granted, request_id);

@@ -114,7 +114,7 @@ async fn answer(state: Arc<State>, request: Request<Body>) -> Response {
 fn authenticate(state: &State, message: &Bytes) -> Response {
     let request = AuthenticateRequest::decode(message.clone()).unwrap();
     if request.credential == "itsm_good" && !state.revoked.load(Ordering::SeqCst) {
-        return reply(vec![AuthenticateResponse { token: "inner".into(), expire_time: None }]);
+        return reply(vec![AuthenticateResponse { token: "inner".into(), tenant: "acme".into(), expire_time: None }]);
     }
     kit::access::unauthenticated().into_http()
 }

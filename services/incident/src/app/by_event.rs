@@ -49,11 +49,12 @@ impl App {
             return Ok(());
         }
         let tenant = event.tenant.id;
-        if store::alerts::open_incident_of_alert(tx, tenant, alert.id).await?.is_some() {
+        let open = store::alerts::open_incident_of_condition(tx, tenant, alert.id, &alert.condition).await?;
+        if open.is_some_and(|(_, own)| own) {
             return Ok(());
         }
         let now = self.clock.now();
-        if let Some(id) = store::alerts::latest_of_condition(tx, tenant, &alert.condition).await?
+        if let Some((id, _)) = open
             && let Some(incident) = store::incidents::find_for_update(tx, &Key::Id(id)).await?
             && let Some(decision) = incident.alert_refired(alert.id, self.settings.reopen_window.delta(), now)
         {

@@ -24,24 +24,28 @@ pub async fn open_incident_of_alert(
     Ok(id.map(Into::into))
 }
 
-/// The latest incident that a condition belonged to and that is not over.
+/// The open incident of an alert, or else the latest one that its condition belonged to and that is
+/// not over; and whether it is the alert's own.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn latest_of_condition(
+pub async fn open_incident_of_condition(
     tx: &mut Transaction,
     tenant: TenantId,
+    alert: AlertId,
     condition: &str,
-) -> Result<Option<IncidentId>, sqlx::Error> {
-    let id = sqlx::query_scalar!(
-        "select incident_id from incident.incident_alerts where tenant_id = $1 and condition = $2 and open
-         order by incident_id desc limit 1",
+) -> Result<Option<(IncidentId, bool)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select incident_id, alert_id = $2 as "own!" from incident.incident_alerts
+           where tenant_id = $1 and (alert_id = $2 or condition = $3) and open
+           order by (alert_id = $2) desc, incident_id desc limit 1"#,
         tenant.0,
+        alert.0,
         condition
     )
     .fetch_optional(tx.connection())
     .await?;
-    Ok(id.map(Into::into))
+    Ok(row.map(|row| (row.incident_id.into(), row.own)))
 }
 
 /// Says that an alert belongs to an incident. False when it belongs to another open one.
@@ -55,9 +59,12 @@ pub async fn link(
     incident: IncidentId,
     condition: &str,
 ) -> Result<bool, sqlx::Error> {
+    // One that was taken away may come back, unless it belongs to another meanwhile.
     let done = sqlx::query!(
-        "insert into incident.incident_alerts (tenant_id, alert_id, incident_id, condition, open) values ($1, $2, $3, $4, true)
-         on conflict do nothing",
+        "insert into incident.incident_alerts as a (tenant_id, alert_id, incident_id, condition, open)
+         select $1, $2, $3, $4, true
+         where not exists (select from incident.incident_alerts where tenant_id = $1 and alert_id = $2 and open)
+         on conflict (alert_id, incident_id) do update set open = true where not a.open",
         tenant.0,
         alert.0,
         incident.0,

@@ -12,7 +12,7 @@ use sqlx::{Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
-    SCHEMA, alerts,
+    alerts,
     row::{Link, Row, links},
 };
 use crate::{
@@ -136,13 +136,13 @@ pub async fn commit(
             .as_ref()
             .filter(|_| incident.state == State::Resolved)
             .map(|resolution| resolution.at + auto_close_after);
-        timer::set(tx, SCHEMA, &cause.tenant, incident.id.0, AUTO_CLOSE, due).await?;
+        timer::set(tx, &cause.tenant, incident.id.0, AUTO_CLOSE, due);
         if incident.state.is_over() {
             alerts::close(tx, incident.id, None).await?;
         }
     }
     let entries: Vec<Entry> = steps.iter().map(|step| publish::entry(&step.record, &step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (incident.id.0, incident.revision), &entries).await?;
+    journal::append(tx, cause, (incident.id.0, incident.revision), &entries);
     Ok(incident)
 }
 

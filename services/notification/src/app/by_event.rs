@@ -82,13 +82,17 @@ impl App {
         event: &Delivered,
         mut subject: Subject,
     ) -> Result<(), Failure> {
+        let withdrawn = event_type(event) == CLOCK_BREACH_WITHDRAWN;
+        if !withdrawn && rules::applying(tx, event.tenant.id, &event_type(event)).await?.is_empty() {
+            return Ok(());
+        }
         if let Some(incident) = subject.incident_id
             && let Some(incident) = read_models::find_incident(tx, event.tenant.id, incident).await?
         {
             subject.title = incident.title;
             subject.assignee_id = incident.assignee_id;
         }
-        if event_type(event) == CLOCK_BREACH_WITHDRAWN {
+        if withdrawn {
             self.cancel_waiting(tx, event, subject.id, None, "the breach was withdrawn").await?;
             let told = deliveries::told_of_breach(tx, event.tenant.id, subject.id).await?;
             let people: Vec<PersonId> = told.iter().map(|delivery| delivery.person_id).collect();

@@ -13,7 +13,7 @@ use kit::{
 use super::App;
 use crate::{
     domain::{
-        Attention, Delivery, DeliveryId, Message, Method, Outcome, Refusal,
+        Attention, ContactMethod, Delivery, DeliveryId, Message, Method, Outcome, Refusal,
         contact_method::State as WayState,
         delivery::{Decision, Ended, State},
     },
@@ -22,7 +22,7 @@ use crate::{
         slots::{Attempt, Endpoint, Waiting, Wish},
     },
     store::{
-        self, SCHEMA, attempts, contact_methods,
+        self, attempts, contact_methods,
         deliveries::{self, RECOVER, REPEAT, SEND},
         read_models,
     },
@@ -41,12 +41,12 @@ impl App {
     /// Begins the next attempt, unless it is of no use any more or there is no room.
     async fn begin_attempt(&self, tx: &mut Transaction, timer: &Timer, now: DateTime<Utc>) -> Result<(), Failure> {
         let Some(delivery) = pending(tx, timer).await? else { return Ok(()) };
-        if let Some(decision) = self.of_no_use(tx, timer, &delivery, now).await? {
+        let way = contact_methods::recall(tx, delivery.contact_method_id).await?;
+        if let Some(decision) = of_no_use(tx, timer, &delivery, way.as_ref(), now).await? {
             store::commit(tx, decision, &Cause::timer("notification", "unreachable", timer.tenant.clone(), now))
                 .await?;
             return Ok(());
         }
-        let way = contact_methods::find(tx, delivery.contact_method_id).await?;
         let host = match (delivery.method, way) {
             (Method::Webhook, Some(way)) => {
                 check_url(&way.address, self.poster.allow()).map(|target| target.endpoint()).unwrap_or_default()
@@ -58,37 +58,25 @@ impl App {
         let endpoint = Endpoint::of(delivery.method, host);
         match self.outbound.slots.hold(&attempt, endpoint.clone()) {
             Wish::NoRoom => {
-                timer::set(tx, SCHEMA, &timer.tenant, delivery.id.0, SEND, Some(now + NO_ROOM)).await?;
+                timer::set(tx, &timer.tenant, delivery.id.0, SEND, Some(now + NO_ROOM));
                 self.outbound.wait(Waiting { delivery: delivery.id, endpoint });
                 return Ok(());
             }
-            Wish::Held => self.outbound.claim(attempt),
+            Wish::Held => self.outbound.claim(attempt.clone()),
             Wish::HeldBefore => {}
         }
-        attempts::begin(tx, timer.tenant.id, delivery.id, number, self.outbound.claimant, now).await?;
-        deliveries::note_attempt(tx, delivery.id, number, now + LOST_AFTER).await?;
-        timer::set(tx, SCHEMA, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER)).await?;
+        attempts::begin(tx, &attempt, self.outbound.claimant, now, now + LOST_AFTER).await?;
+        timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER));
+        if kit::planted!("send_before_attempt")
+            && let Some(job) =
+                attempts::jobs(tx, std::slice::from_ref(&attempt), self.outbound.claimant).await?.remove(&delivery.id)
+        {
+            let report = self.send(&attempt, job).await;
+            kit::fail_point!("delivery.after_send");
+            attempts::end(tx, &[attempts::Ended::new(&attempt, &report, now)]).await?;
+            self.ended(tx, &timer.tenant, &delivery, report.outcome, &report.detail, now).await?;
+        }
         Ok(())
-    }
-
-    async fn of_no_use(
-        &self,
-        tx: &mut Transaction,
-        timer: &Timer,
-        delivery: &Delivery,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Decision>, Failure> {
-        if read_models::person_active(tx, timer.tenant.id, delivery.person_id).await? == Some(false) {
-            return delivery.cancel("the person no longer takes part".to_owned(), now).map(Some).map_err(fault);
-        }
-        match contact_methods::find(tx, delivery.contact_method_id).await? {
-            Some(way) if way.state == WayState::Active => Ok(None),
-            Some(way) => delivery
-                .fail(format!("the contact method is disabled: {}", way.state_reason), now)
-                .map(Some)
-                .map_err(fault),
-            None => delivery.fail("the contact method is gone".to_owned(), now).map(Some).map_err(fault),
-        }
     }
 
     /// Finds an attempt whose process ended before it could say how: the same message goes out
@@ -97,11 +85,13 @@ impl App {
         let Some(delivery) = pending(tx, timer).await? else { return Ok(()) };
         let attempt = Attempt { tenant: timer.tenant.clone(), delivery: delivery.id, number: delivery.attempt_count };
         if self.outbound.slots.holds(&attempt) {
-            timer::set(tx, SCHEMA, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER)).await?;
+            timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER));
             return Ok(());
         }
         let detail = "the process ended before the outcome was noted";
-        if attempts::end(tx, delivery.id, attempt.number, Outcome::Unknown, detail, None).await? {
+        let (outcome, at) = (Outcome::Unknown, None);
+        let ended = attempts::Ended { delivery: delivery.id, number: attempt.number, outcome, detail, at };
+        if !attempts::end(tx, &[ended]).await?.is_empty() {
             self.count(delivery.method, Outcome::Unknown);
             self.ended(tx, &timer.tenant, &delivery, Outcome::Unknown, detail, now).await?;
         }
@@ -141,12 +131,31 @@ impl App {
             }
             Ended::Again(at) => {
                 deliveries::note_attempt(tx, delivery.id, delivery.attempt_count, at).await?;
-                timer::set(tx, SCHEMA, tenant, delivery.id.0, RECOVER, None).await?;
-                timer::set(tx, SCHEMA, tenant, delivery.id.0, SEND, Some(at)).await?;
+                timer::set(tx, tenant, delivery.id.0, RECOVER, None);
+                timer::set(tx, tenant, delivery.id.0, SEND, Some(at));
             }
             Ended::Late => {}
         }
         Ok(())
+    }
+}
+
+async fn of_no_use(
+    tx: &mut Transaction,
+    timer: &Timer,
+    delivery: &Delivery,
+    way: Option<&ContactMethod>,
+    now: DateTime<Utc>,
+) -> Result<Option<Decision>, Failure> {
+    if read_models::person_active(tx, timer.tenant.id, delivery.person_id).await? == Some(false) {
+        return delivery.cancel("the person no longer takes part".to_owned(), now).map(Some).map_err(fault);
+    }
+    match way {
+        Some(way) if way.state == WayState::Active => Ok(None),
+        Some(way) => {
+            delivery.fail(format!("the contact method is disabled: {}", way.state_reason), now).map(Some).map_err(fault)
+        }
+        None => delivery.fail("the contact method is gone".to_owned(), now).map(Some).map_err(fault),
     }
 }
 

@@ -3,31 +3,33 @@
 //! the same message once more, with the same id, and never loses one.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kit::{clock, journal::Cause, metrics, problem::BoxError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::App;
 use crate::{
-    domain::{Method, Outcome},
+    domain::{DeliveryId, Method, Outcome},
     send::{
         Report, mail,
         slots::{Attempt, Slots, Waiting},
     },
-    store::{
-        self, attempts, contact_methods,
-        deliveries::{self, find_for_update},
-    },
+    store::{self, attempts, contact_methods, deliveries},
 };
 
 /// How often the database is asked again before an attempt is left to be found by its timer.
 const TRIES: u32 = 8;
 const STEP: Duration = Duration::from_millis(200);
+/// How many outcomes are noted in one transaction.
+const NOTED_AT_ONCE: usize = 100;
+/// After how long in line it is asked again whether a message is still wanted.
+const STALE: Duration = Duration::from_secs(1);
 
 /// What is on its way out of this process.
 #[derive(Debug)]
@@ -89,16 +91,22 @@ impl Outbound {
     }
 }
 
-/// Gives the slot back whatever happens.
-struct Held<'a> {
-    app: &'a App,
-    attempt: &'a Attempt,
+/// An attempt on its way; whatever happens, its place is given back.
+struct Held {
+    app: Arc<App>,
+    attempt: Attempt,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.app.outbound.slots.release(self.attempt);
+        self.app.outbound.slots.release(&self.attempt);
     }
+}
+
+/// An attempt that was carried out, to be noted.
+struct Sent {
+    held: Held,
+    report: Report,
 }
 
 impl App {
@@ -107,11 +115,15 @@ impl App {
     /// # Errors
     /// Never; the signature is that of a task.
     pub async fn send_for_ever(self: Arc<Self>) -> Result<(), BoxError> {
+        let (sent, to_note) = mpsc::channel(NOTED_AT_ONCE);
+        let app = Arc::clone(&self);
+        self.outbound.under_way.spawn(async move { app.note_all(to_note).await });
         loop {
             self.outbound.wake.notified().await;
-            for attempt in take(&self.outbound.ready) {
-                let app = Arc::clone(&self);
-                self.outbound.under_way.spawn(async move { app.carry_out(&attempt).await });
+            let ready = take(&self.outbound.ready);
+            if !ready.is_empty() {
+                let (app, sent) = (Arc::clone(&self), sent.clone());
+                self.outbound.under_way.spawn(async move { app.carry_out(ready, sent).await });
             }
             // Who is called is fired again, which leads here again: the line moves while there is room.
             if self.call_next().await {
@@ -120,28 +132,69 @@ impl App {
         }
     }
 
-    async fn carry_out(&self, attempt: &Attempt) {
-        let held = Held { app: self, attempt };
-        if let Some(job) = self.insist("read", attempt, || self.job(attempt)).await.flatten() {
-            let method = job.method;
-            let report = self.send(attempt, job).await;
-            self.count(method, report.outcome);
-            tracing::info!(
-                delivery_id = %attempt.delivery,
-                attempt = attempt.number,
-                outcome = report.outcome.name(),
-                detail = report.detail,
-                "attempt ended"
-            );
-            self.insist("note", attempt, || self.record_outcome(attempt, &report)).await;
+    /// Sends all that are still wanted, side by side.
+    async fn carry_out(self: Arc<Self>, attempts: Vec<Attempt>, sent: mpsc::Sender<Sent>) {
+        let held: Vec<Held> =
+            attempts.iter().map(|attempt| Held { app: Arc::clone(&self), attempt: attempt.clone() }).collect();
+        let Some(mut jobs) = self.insist("read", || self.jobs(&attempts)).await else { return };
+        for held in held {
+            if let Some(job) = jobs.remove(&held.attempt.delivery) {
+                let (app, sent) = (Arc::clone(&self), sent.clone());
+                self.outbound.under_way.spawn(async move { app.carry_out_one(held, job, sent).await });
+            }
         }
-        drop(held);
-        self.call_next().await;
-        self.committed();
+    }
+
+    async fn carry_out_one(&self, held: Held, job: attempts::Job, sent: mpsc::Sender<Sent>) {
+        let (method, asked) = (job.method, Instant::now());
+        let turn = self.outbound.slots.turn(&held.attempt).await;
+        if asked.elapsed() > STALE {
+            // It waited behind others; nobody is told what is no longer so.
+            let attempts = std::slice::from_ref(&held.attempt);
+            match self.insist("read", || self.jobs(attempts)).await {
+                Some(jobs) if !jobs.is_empty() => {}
+                Some(_) | None => return,
+            }
+        }
+        let report = self.send(&held.attempt, job).await;
+        kit::fail_point!("delivery.after_send");
+        self.count(method, report.outcome);
+        tracing::info!(
+            delivery_id = %held.attempt.delivery,
+            attempt = held.attempt.number,
+            outcome = report.outcome.name(),
+            detail = report.detail,
+            "attempt ended"
+        );
+        drop(turn);
+        if sent.send(Sent { held, report }).await.is_err() {
+            tracing::error!("nobody notes attempts any more");
+        }
+    }
+
+    /// Notes what was sent, as many together as came while the last were noted.
+    async fn note_all(self: Arc<Self>, mut sent: mpsc::Receiver<Sent>) {
+        let mut together = Vec::new();
+        while sent.recv_many(&mut together, NOTED_AT_ONCE).await > 0 {
+            if self.note_together(&together).await.is_none() {
+                for one in &together {
+                    self.note_together(std::slice::from_ref(one)).await;
+                }
+            }
+            together.clear();
+            if self.outbound.slots.anyone_in_line() {
+                self.outbound.wake.notify_one();
+            }
+            self.committed();
+        }
+    }
+
+    async fn note_together(&self, sent: &[Sent]) -> Option<()> {
+        self.insist("note", || self.note(sent)).await
     }
 
     /// Tries database work again for a while.
-    async fn insist<T, F>(&self, what: &str, attempt: &Attempt, work: impl Fn() -> F) -> Option<T>
+    async fn insist<T, F>(&self, what: &str, work: impl Fn() -> F) -> Option<T>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
@@ -149,26 +202,28 @@ impl App {
             match work().await {
                 Ok(done) => return Some(done),
                 Err(error) => {
-                    tracing::warn!(delivery_id = %attempt.delivery, %error, "cannot {what} an attempt; trying again");
+                    tracing::warn!(%error, "cannot {what} attempts; trying again");
                     clock::pause(STEP * number).await;
                 }
             }
         }
-        tracing::error!(delivery_id = %attempt.delivery, "an attempt is left to be found by its timer");
+        tracing::error!("attempts are left to be found by their timers");
         None
     }
 
-    async fn job(&self, attempt: &Attempt) -> Result<Option<attempts::Job>, sqlx::Error> {
-        let mut tx = self.database.begin_worker([attempt.tenant.id]).await?;
-        let job = attempts::job(&mut tx, attempt, self.outbound.claimant).await?;
-        if job.is_none() {
-            attempts::withdraw(&mut tx, attempt, self.outbound.claimant, self.clock.now()).await?;
+    /// What to send. Attempts that are not wanted any more are closed.
+    async fn jobs(&self, attempts: &[Attempt]) -> Result<HashMap<DeliveryId, attempts::Job>, sqlx::Error> {
+        let mut tx = self.database.begin_worker(attempts.iter().map(|attempt| attempt.tenant.id)).await?;
+        let jobs = attempts::jobs(&mut tx, attempts, self.outbound.claimant).await?;
+        let unwanted: Vec<&Attempt> = attempts.iter().filter(|attempt| !jobs.contains_key(&attempt.delivery)).collect();
+        if !unwanted.is_empty() {
+            attempts::withdraw(&mut tx, &unwanted, self.outbound.claimant, self.clock.now()).await?;
         }
         tx.commit().await?;
-        Ok(job)
+        Ok(jobs)
     }
 
-    async fn send(&self, attempt: &Attempt, job: attempts::Job) -> Report {
+    pub(super) async fn send(&self, attempt: &Attempt, job: attempts::Job) -> Report {
         match job.method {
             Method::Mail => {
                 let (thread, at) = (job.thread, job.created_at);
@@ -196,19 +251,24 @@ impl App {
         }
     }
 
-    /// Notes how an attempt ended, and what follows. A receiver that is gone is not asked again.
-    async fn record_outcome(&self, attempt: &Attempt, report: &Report) -> Result<(), sqlx::Error> {
+    /// Notes how attempts ended, and what follows. A receiver that is gone is not asked again.
+    async fn note(&self, sent: &[Sent]) -> Result<(), sqlx::Error> {
         let now = self.clock.now();
-        let mut tx = self.database.begin_worker([attempt.tenant.id]).await?;
-        let found = find_for_update(&mut tx, attempt.delivery).await?;
-        let ended =
-            attempts::end(&mut tx, attempt.delivery, attempt.number, report.outcome, &report.detail, Some(now)).await?;
-        if let Some(delivery) = found.filter(|_| ended) {
-            self.ended(&mut tx, &attempt.tenant, &delivery, report.outcome, &report.detail, now).await?;
+        let by_delivery: HashMap<DeliveryId, &Sent> =
+            sent.iter().map(|sent| (sent.held.attempt.delivery, sent)).collect();
+        let mut tx = self.database.begin_worker(sent.iter().map(|sent| sent.held.attempt.tenant.id)).await?;
+        let ids: Vec<DeliveryId> = by_delivery.keys().copied().collect();
+        let found = deliveries::find_all_for_update(&mut tx, &ids).await?;
+        let ended: Vec<_> =
+            sent.iter().map(|sent| attempts::Ended::new(&sent.held.attempt, &sent.report, now)).collect();
+        let open = attempts::end(&mut tx, &ended).await?;
+        for delivery in found.into_iter().filter(|delivery| open.contains(&delivery.id)) {
+            let Some(Sent { held, report }) = by_delivery.get(&delivery.id) else { continue };
+            self.ended(&mut tx, &held.attempt.tenant, &delivery, report.outcome, &report.detail, now).await?;
             if report.outcome == Outcome::Gone
                 && let Some(way) = contact_methods::find_for_update(&mut tx, delivery.contact_method_id).await?
             {
-                let cause = Cause::timer("notification", "receiver_gone", attempt.tenant.clone(), now);
+                let cause = Cause::timer("notification", "receiver_gone", held.attempt.tenant.clone(), now);
                 store::commit(&mut tx, way.disable("the receiver answered 410 Gone".to_owned(), now), &cause).await?;
             }
         }

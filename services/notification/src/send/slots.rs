@@ -1,17 +1,22 @@
-//! How many messages are on their way at once: so many in all, so many to one endpoint, so that one
-//! that hangs delays nobody else. What finds no room waits in line here, and in the database should
-//! this process end.
+//! How many messages are on their way at once. So many attempts are begun, in all and to one
+//! endpoint, and of those to one endpoint a few are sent at a time: one that hangs delays nobody
+//! else and holds few sockets. What finds no room waits in line here, and in the database should this
+//! process end.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use kit::id::Tenant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::{DeliveryId, Method};
 
-const IN_ALL: usize = 64;
+/// How many attempts are begun at once, in all and to one endpoint.
+const BEGUN: usize = 1_024;
+const BEGUN_TO_ONE: usize = 128;
+/// How many of them are being sent: mails, and to one endpoint.
 const MAILS: usize = 16;
 const TO_ONE_ENDPOINT: usize = 4;
 const IN_LINE_AT_MOST: usize = 10_000;
@@ -55,7 +60,7 @@ impl Endpoint {
         }
     }
 
-    const fn room(&self) -> usize {
+    const fn turns(&self) -> usize {
         match self {
             Self::Mail => MAILS,
             Self::Host(_) => TO_ONE_ENDPOINT,
@@ -72,9 +77,16 @@ pub struct Slots {
 #[derive(Debug, Default)]
 struct Inner {
     held: HashMap<Attempt, Endpoint>,
-    taken: HashMap<Endpoint, usize>,
+    begun: HashMap<Endpoint, Begun>,
     line: VecDeque<Waiting>,
     in_line: HashSet<DeliveryId>,
+}
+
+/// What is begun to one endpoint.
+#[derive(Debug)]
+struct Begun {
+    count: usize,
+    turns: Arc<Semaphore>,
 }
 
 /// What became of a wish for a slot.
@@ -90,7 +102,7 @@ pub enum Wish {
 
 impl Inner {
     fn room(&self, endpoint: &Endpoint) -> bool {
-        self.held.len() < IN_ALL && self.taken.get(endpoint).is_none_or(|taken| *taken < endpoint.room())
+        self.held.len() < BEGUN && self.begun.get(endpoint).is_none_or(|begun| begun.count < BEGUN_TO_ONE)
     }
 }
 
@@ -102,7 +114,8 @@ impl Slots {
             return Wish::HeldBefore;
         }
         if inner.room(&endpoint) {
-            *inner.taken.entry(endpoint.clone()).or_default() += 1;
+            let turns = || Begun { count: 0, turns: Arc::new(Semaphore::new(endpoint.turns())) };
+            inner.begun.entry(endpoint.clone()).or_insert_with(turns).count += 1;
             inner.held.insert(attempt.clone(), endpoint);
             return Wish::Held;
         }
@@ -127,13 +140,31 @@ impl Slots {
     pub fn release(&self, attempt: &Attempt) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = inner.held.remove(attempt)
-            && let Some(taken) = inner.taken.get_mut(&endpoint)
+            && let Some(begun) = inner.begun.get_mut(&endpoint)
         {
-            *taken -= 1;
-            if *taken == 0 {
-                inner.taken.remove(&endpoint);
+            begun.count -= 1;
+            if begun.count == 0 {
+                inner.begun.remove(&endpoint);
             }
         }
+    }
+
+    /// Waits until an attempt that holds a slot may be sent; the turn ends when it is dropped.
+    pub async fn turn(&self, attempt: &Attempt) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner
+                .held
+                .get(attempt)
+                .and_then(|endpoint| inner.begun.get(endpoint))
+                .map(|begun| Arc::clone(&begun.turns))?
+        };
+        turns.acquire_owned().await.ok()
+    }
+
+    /// Whether somebody waits in line.
+    pub fn anyone_in_line(&self) -> bool {
+        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).line.is_empty()
     }
 
     /// Takes the first out of the line that has room now.
@@ -162,7 +193,7 @@ mod tests {
     #[test]
     fn one_endpoint_that_hangs_leaves_room_for_others() {
         let slots = Slots::default();
-        let hanging: Vec<Attempt> = (0..10).map(|_| attempt()).collect();
+        let hanging: Vec<Attempt> = (0..BEGUN_TO_ONE + 6).map(|_| attempt()).collect();
         let mut held = 0;
         for attempt in &hanging {
             match slots.hold(attempt, host("slow:443")) {
@@ -170,20 +201,38 @@ mod tests {
                 _ => slots.line_up(Waiting { delivery: attempt.delivery, endpoint: host("slow:443") }),
             }
         }
-        assert_eq!(held, TO_ONE_ENDPOINT);
+        assert_eq!(held, BEGUN_TO_ONE);
         assert_eq!(slots.hold(&attempt(), host("fast:443")), Wish::Held);
         assert_eq!(slots.hold(&hanging[0], host("slow:443")), Wish::HeldBefore);
-        assert!(slots.holds(&hanging[0]) && !slots.holds(&hanging[9]));
+        assert!(slots.holds(&hanging[0]) && !slots.holds(&hanging[BEGUN_TO_ONE]));
         assert_eq!(slots.next(), None);
         slots.release(&hanging[0]);
-        assert_eq!(slots.next(), Some(hanging[4].delivery));
-        assert_eq!(slots.hold(&hanging[4], host("slow:443")), Wish::Held);
+        assert_eq!(slots.next(), Some(hanging[BEGUN_TO_ONE].delivery));
+        assert_eq!(slots.hold(&hanging[BEGUN_TO_ONE], host("slow:443")), Wish::Held);
+    }
+
+    #[tokio::test]
+    async fn few_are_sent_to_one_endpoint_at_a_time() {
+        let slots = Slots::default();
+        let begun: Vec<Attempt> = (0..=TO_ONE_ENDPOINT).map(|_| attempt()).collect();
+        for attempt in &begun {
+            assert_eq!(slots.hold(attempt, host("slow:443")), Wish::Held);
+        }
+        let mut turns = Vec::new();
+        for attempt in &begun[..TO_ONE_ENDPOINT] {
+            turns.push(slots.turn(attempt).await.unwrap());
+        }
+        let mut waits = Box::pin(slots.turn(&begun[TO_ONE_ENDPOINT]));
+        assert!(futures::poll!(&mut waits).is_pending());
+        turns.pop();
+        assert!(waits.await.is_some());
+        assert!(slots.turn(&attempt()).await.is_none(), "only who holds a slot gets a turn");
     }
 
     #[test]
     fn no_more_than_so_many_in_all() {
         let slots = Slots::default();
-        let held: Vec<Attempt> = (0..IN_ALL).map(|_| attempt()).collect();
+        let held: Vec<Attempt> = (0..BEGUN).map(|_| attempt()).collect();
         for (place, attempt) in held.iter().enumerate() {
             assert_eq!(slots.hold(attempt, host(&format!("h{place}:443"))), Wish::Held);
         }

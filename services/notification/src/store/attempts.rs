@@ -1,13 +1,15 @@
 //! The log of tries. A row is committed before anything is sent, and closed with what came of it.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
-use kit::{db::Transaction, id::TenantId};
+use kit::db::Transaction;
 use uuid::Uuid;
 
 use super::wrong;
 use crate::{
     domain::{ContactMethodId, DeliveryId, Message, Method, Outcome},
-    send::slots,
+    send::{Report, slots},
 };
 
 /// How many tries of a delivery are shown.
@@ -47,105 +49,133 @@ pub struct Job {
     pub message: Message,
 }
 
-/// Notes that an attempt begins.
+/// Notes that an attempt begins, and when its delivery is looked at next.
 ///
 /// # Errors
 /// Fails when the database is away.
 pub async fn begin(
     tx: &mut Transaction,
-    tenant: TenantId,
-    delivery: DeliveryId,
-    number: i32,
+    attempt: &slots::Attempt,
     claimant: Uuid,
     now: DateTime<Utc>,
+    next: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into notification.attempts (tenant_id, delivery_id, number, claimant, started_at, detail) values ($1, $2, $3, $4, $5, '')",
-        tenant.0,
-        delivery.0,
-        number,
+        "with begun as (
+            insert into notification.attempts (tenant_id, delivery_id, number, claimant, started_at, detail) values ($1, $2, $3, $4, $5, ''))
+         update notification.deliveries set attempt_count = $3, next_attempt_at = $6 where id = $2",
+        attempt.tenant.id.0,
+        attempt.delivery.0,
+        attempt.number,
         claimant,
-        now
+        now,
+        next
     )
     .execute(tx.connection())
     .await?;
     Ok(())
 }
 
-/// What to send for an attempt that this process began and that is still open.
+/// What to send for attempts that this process began and that are still open and wanted.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn job(tx: &mut Transaction, attempt: &slots::Attempt, claimant: Uuid) -> Result<Option<Job>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select d.contact_method_id, d.method, c.address, c.sealed_secret, coalesce(d.incident_id, d.subject_record_id) as "thread!",
+pub async fn jobs(
+    tx: &mut Transaction,
+    attempts: &[slots::Attempt],
+    claimant: Uuid,
+) -> Result<HashMap<DeliveryId, Job>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select d.id, d.contact_method_id, d.method, c.address, c.sealed_secret, coalesce(d.incident_id, d.subject_record_id) as "thread!",
                   d.created_at, d.message_subject, d.message_body
-           from notification.attempts a
+           from unnest($1::uuid[], $2::integer[]) as w (delivery_id, number)
+           join notification.attempts a on a.delivery_id = w.delivery_id and a.number = w.number
            join notification.deliveries d on d.id = a.delivery_id
            join notification.contact_methods c on c.id = d.contact_method_id
-           where a.tenant_id = $1 and a.delivery_id = $2 and a.number = $3 and a.claimant = $4 and a.outcome is null and d.state = 'PENDING'"#,
-        attempt.tenant.id.0,
-        attempt.delivery.0,
-        attempt.number,
+           where a.claimant = $3 and a.outcome is null and d.state = 'PENDING'"#,
+        &attempts.iter().map(|attempt| attempt.delivery.0).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(),
         claimant
     )
-    .fetch_optional(tx.connection())
+    .fetch_all(tx.connection())
     .await?;
-    row.map(|row| {
-        Ok(Job {
-            contact_method_id: row.contact_method_id.into(),
-            method: Method::of(&row.method).ok_or_else(|| wrong(attempt.delivery.0, "method"))?,
-            address: row.address,
-            sealed_secret: row.sealed_secret,
-            thread: row.thread,
-            created_at: row.created_at,
-            message: Message { subject: row.message_subject, body: row.message_body },
+    rows.into_iter()
+        .map(|row| {
+            let job = Job {
+                contact_method_id: row.contact_method_id.into(),
+                method: Method::of(&row.method).ok_or_else(|| wrong(row.id, "method"))?,
+                address: row.address,
+                sealed_secret: row.sealed_secret,
+                thread: row.thread,
+                created_at: row.created_at,
+                message: Message { subject: row.message_subject, body: row.message_body },
+            };
+            Ok((row.id.into(), job))
         })
-    })
-    .transpose()
+        .collect()
 }
 
-/// Closes an attempt. False when it was closed before.
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct Ended<'a> {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// Which attempt.
+    pub number: i32,
+    /// How.
+    pub outcome: Outcome,
+    /// What the receiver or the network said.
+    pub detail: &'a str,
+    /// When; nobody knows when its process ended.
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl<'a> Ended<'a> {
+    /// The end that a report tells of.
+    #[must_use]
+    pub fn new(attempt: &slots::Attempt, report: &'a Report, at: DateTime<Utc>) -> Self {
+        let Report { outcome, detail } = report;
+        Self { delivery: attempt.delivery, number: attempt.number, outcome: *outcome, detail, at: Some(at) }
+    }
+}
+
+/// Closes attempts. Says which deliveries' attempts were still open.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn end(
-    tx: &mut Transaction,
-    delivery: DeliveryId,
-    number: i32,
-    outcome: Outcome,
-    detail: &str,
-    ended_at: Option<DateTime<Utc>>,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "update notification.attempts set outcome = $3, detail = $4, ended_at = $5 where delivery_id = $1 and number = $2 and outcome is null",
-        delivery.0,
-        number,
-        outcome.name(),
-        detail,
-        ended_at
+pub async fn end(tx: &mut Transaction, ended: &[Ended<'_>]) -> Result<HashSet<DeliveryId>, sqlx::Error> {
+    let closed = sqlx::query_scalar!(
+        "update notification.attempts a set outcome = w.outcome, detail = w.detail, ended_at = w.ended_at
+         from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[]) as w (delivery_id, number, outcome, detail, ended_at)
+         where a.delivery_id = w.delivery_id and a.number = w.number and a.outcome is null returning a.delivery_id",
+        &ended.iter().map(|ended| ended.delivery.0).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.number).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.outcome.name().to_owned()).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.detail.to_owned()).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.at).collect::<Vec<_>>() as _
     )
-    .execute(tx.connection())
+    .fetch_all(tx.connection())
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(closed.into_iter().map(Into::into).collect())
 }
 
-/// Closes an attempt of this process that was not carried out, since its delivery was cancelled
+/// Closes attempts of this process that are not carried out, since their deliveries were cancelled
 /// meanwhile.
 ///
 /// # Errors
 /// Fails when the database is away.
 pub async fn withdraw(
     tx: &mut Transaction,
-    attempt: &slots::Attempt,
+    attempts: &[&slots::Attempt],
     claimant: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update notification.attempts set outcome = 'refused', detail = 'no longer needed; not sent', ended_at = $4
-         where delivery_id = $1 and number = $2 and claimant = $3 and outcome is null",
-        attempt.delivery.0,
-        attempt.number,
+        "update notification.attempts a set outcome = 'refused', detail = 'no longer needed; not sent', ended_at = $4
+         from unnest($1::uuid[], $2::integer[]) as w (delivery_id, number)
+         where a.delivery_id = w.delivery_id and a.number = w.number and a.claimant = $3 and a.outcome is null",
+        &attempts.iter().map(|attempt| attempt.delivery.0).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(),
         claimant,
         now
     )

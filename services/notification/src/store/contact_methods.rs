@@ -1,5 +1,7 @@
 //! Contact methods. The sealed secret is written once and read only to sign.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use kit::{
     db::Transaction,
@@ -74,6 +76,22 @@ pub async fn find(tx: &mut Transaction, id: ContactMethodId) -> Result<Option<Co
     row.map(ContactMethod::try_from).transpose()
 }
 
+/// As [`find`], asked once a transaction: for a sweep over many deliveries.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn recall(tx: &mut Transaction, id: ContactMethodId) -> Result<Option<ContactMethod>, sqlx::Error> {
+    if let Some(way) = tx.memo::<Recalled>().0.get(&id) {
+        return Ok(way.clone());
+    }
+    let way = find(tx, id).await?;
+    tx.memo::<Recalled>().0.insert(id, way.clone());
+    Ok(way)
+}
+
+#[derive(Default)]
+struct Recalled(HashMap<ContactMethodId, Option<ContactMethod>>);
+
 /// Finds a contact method and locks it until the commit.
 ///
 /// # Errors
@@ -95,6 +113,10 @@ pub async fn usable(
     people: &[PersonId],
     methods: &[Method],
 ) -> Result<Vec<ContactMethod>, sqlx::Error> {
+    let asked = (tenant, people.to_vec(), methods.to_vec());
+    if let Some(ways) = tx.memo::<Usable>().0.get(&asked) {
+        return Ok(ways.clone());
+    }
     let people: Vec<Uuid> = people.iter().map(|person| person.0).collect();
     let methods: Vec<String> = methods.iter().map(|method| method.name().to_owned()).collect();
     let rows = sqlx::query_as!(
@@ -108,8 +130,14 @@ pub async fn usable(
     )
     .fetch_all(tx.connection())
     .await?;
-    rows.into_iter().map(ContactMethod::try_from).collect()
+    let ways = rows.into_iter().map(ContactMethod::try_from).collect::<Result<Vec<_>, _>>()?;
+    tx.memo::<Usable>().0.insert(asked, ways.clone());
+    Ok(ways)
 }
+
+/// The ways that a batch of events asked for.
+#[derive(Default)]
+struct Usable(HashMap<(TenantId, Vec<PersonId>, Vec<Method>), Vec<ContactMethod>>);
 
 /// Whether a person has a way of this kind, usable or not.
 ///

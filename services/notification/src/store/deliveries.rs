@@ -6,7 +6,7 @@ use kit::{
     db::Transaction,
     filter::{Expression, Field, Kind},
     id::{IncidentId, Tenant, TenantId},
-    journal::{Cause, Entry},
+    journal::{self, Cause, Entry},
     problem::Problem,
     timer,
 };
@@ -14,7 +14,7 @@ use proto::common::v1::Actor;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{SCHEMA, Stored, wrong};
+use super::{Stored, wrong};
 use crate::{
     domain::{
         Delivery, DeliveryId, DeliveryWhat, Message, Method,
@@ -130,10 +130,25 @@ pub async fn find(tx: &mut Transaction, id: DeliveryId) -> Result<Option<Deliver
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_for_update(tx: &mut Transaction, id: DeliveryId) -> Result<Option<Delivery>, sqlx::Error> {
-    sqlx::query!("select id from notification.deliveries where id = $1 for update", id.0)
-        .fetch_optional(tx.connection())
-        .await?;
-    find(tx, id).await
+    Ok(find_all_for_update(tx, &[id]).await?.pop())
+}
+
+/// Finds deliveries, in order of id, and locks them until the commit.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn find_all_for_update(tx: &mut Transaction, ids: &[DeliveryId]) -> Result<Vec<Delivery>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
+                contact_method_id, method, sequence, repeat_after_seconds, state, reason, attempt_count, next_attempt_at, delivered_at,
+                created_at, updated_at
+         from notification.deliveries where id = any ($1) order by id for update",
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>()
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Delivery::try_from).collect()
 }
 
 /// The pending deliveries about a record, or about an incident and its clocks, locked until the
@@ -168,6 +183,8 @@ pub async fn pending_about(
 /// # Errors
 /// Fails when the database is away.
 pub async fn end_repeats(tx: &mut Transaction, tenant: TenantId, incident: IncidentId) -> Result<(), sqlx::Error> {
+    // Those that were asked for in this very batch, too.
+    tx.flush().await?;
     sqlx::query!(
         "delete from notification.timer where tenant_id = $1 and kind = 'repeat'
          and record_id in (select id from notification.deliveries where tenant_id = $1 and incident_id = $2)",
@@ -223,15 +240,10 @@ pub async fn request(
     message: &Message,
     cause: &Cause,
 ) -> Result<Delivery, sqlx::Error> {
-    let delivery = super::commit(tx, decision, cause).await?;
-    sqlx::query!(
-        "update notification.deliveries set message_subject = $2, message_body = $3 where id = $1",
-        delivery.id.0,
-        message.subject,
-        message.body
-    )
-    .execute(tx.connection())
-    .await?;
+    let (delivery, steps) = decision.open();
+    delivery.write(tx, &cause.tenant, message).await?;
+    let entries: Vec<Entry> = steps.iter().map(|step| step.record.entry(&step.what, &cause.actor)).collect();
+    journal::append(tx, cause, delivery.place(), &entries);
     Ok(delivery)
 }
 
@@ -286,24 +298,23 @@ pub async fn promote(pool: &sqlx::PgPool, id: DeliveryId, now: DateTime<Utc>) ->
 }
 
 impl Delivery {
-    async fn set_timers(&self, tx: &mut Transaction, tenant: &Tenant) -> Result<(), sqlx::Error> {
+    fn set_timers(&self, tx: &mut Transaction, tenant: &Tenant) {
         match self.state {
             State::Pending => {
-                timer::set(tx, SCHEMA, tenant, self.id.0, SEND, self.next_attempt_at).await?;
+                timer::set(tx, tenant, self.id.0, SEND, self.next_attempt_at);
                 if self.sequence == FIRST && self.repeat_after_seconds > 0 {
                     let due = self.created_at + chrono::TimeDelta::seconds(self.repeat_after_seconds);
-                    timer::set(tx, SCHEMA, tenant, self.id.0, REPEAT, Some(due)).await?;
+                    timer::set(tx, tenant, self.id.0, REPEAT, Some(due));
                 }
             }
             State::Delivered | State::Failed | State::Cancelled => {
-                timer::set(tx, SCHEMA, tenant, self.id.0, SEND, None).await?;
-                timer::set(tx, SCHEMA, tenant, self.id.0, RECOVER, None).await?;
+                timer::set(tx, tenant, self.id.0, SEND, None);
+                timer::set(tx, tenant, self.id.0, RECOVER, None);
                 if self.state == State::Cancelled {
-                    timer::set(tx, SCHEMA, tenant, self.id.0, REPEAT, None).await?;
+                    timer::set(tx, tenant, self.id.0, REPEAT, None);
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -341,11 +352,18 @@ impl Stored for Delivery {
     }
 
     async fn save(&self, tx: &mut Transaction, tenant: &Tenant) -> Result<(), sqlx::Error> {
+        self.write(tx, tenant, &Message { subject: String::new(), body: String::new() }).await
+    }
+}
+
+impl Delivery {
+    /// Writes the row and sets the timers. The message is that of the first time.
+    async fn write(&self, tx: &mut Transaction, tenant: &Tenant, message: &Message) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "insert into notification.deliveries as d (id, tenant_id, revision, rule_id, event_id, event_type, subject_record_id,
                 subject_record_number, incident_id, person_id, contact_method_id, method, sequence, repeat_after_seconds, state, reason,
                 attempt_count, next_attempt_at, delivered_at, message_subject, message_body, created_at, updated_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, '', '', $20, $21)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $22, $23, $20, $21)
              on conflict (id) do update set revision = $3, state = $15, reason = $16, next_attempt_at = $18, delivered_at = $19, updated_at = $21
              where d.revision < $3",
             self.id.0,
@@ -368,10 +386,13 @@ impl Stored for Delivery {
             self.next_attempt_at,
             self.delivered_at,
             self.created_at,
-            self.updated_at
+            self.updated_at,
+            message.subject,
+            message.body
         )
         .execute(tx.connection())
         .await?;
-        self.set_timers(tx, tenant).await
+        self.set_timers(tx, tenant);
+        Ok(())
     }
 }

@@ -64,8 +64,8 @@ pub trait Stored: Revised + Clone + Send + Sync + Sized + 'static {
     fn save(&self, tx: &mut Transaction, tenant: &Tenant) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-/// Saves a decision: the row, its events and their outbox rows, the kept answer, the timers. The
-/// only place that opens a decision.
+/// Saves a decision: the row, its events and their outbox rows, the kept answer, the timers. With
+/// [`deliveries::request`], which has a message to keep, the only place that opens a decision.
 ///
 /// # Errors
 /// Fails when the database is away, or when the record changed under us.
@@ -79,7 +79,7 @@ pub async fn commit<R: Stored>(
         record.save(tx, &cause.tenant).await?;
     }
     let entries: Vec<Entry> = steps.iter().map(|step| step.record.entry(&step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, record.place(), &entries).await?;
+    journal::append(tx, cause, record.place(), &entries);
     Ok(record)
 }
 

@@ -1,5 +1,7 @@
 //! What this service keeps of others: written only where the owner's revision is newer.
 
+use std::collections::HashMap;
+
 use kit::{
     db::Transaction,
     id::{IncidentId, PersonId, TeamId, TenantId},
@@ -182,14 +184,23 @@ pub async fn find_incident(
 /// # Errors
 /// Fails when the database is away.
 pub async fn person_active(tx: &mut Transaction, tenant: TenantId, id: PersonId) -> Result<Option<bool>, sqlx::Error> {
-    sqlx::query_scalar!(
+    if let Some(active) = tx.memo::<Active>().0.get(&(tenant, id)) {
+        return Ok(*active);
+    }
+    let active = sqlx::query_scalar!(
         "select active from notification.directory_people where tenant_id = $1 and id = $2",
         tenant.0,
         id.0
     )
     .fetch_optional(tx.connection())
-    .await
+    .await?;
+    tx.memo::<Active>().0.insert((tenant, id), active);
+    Ok(active)
 }
+
+/// Of whom a sweep asked whether they take part.
+#[derive(Default)]
+struct Active(HashMap<(TenantId, PersonId), Option<bool>>);
 
 /// Whether a team takes part; none when not known.
 ///
@@ -215,6 +226,10 @@ pub async fn people(
     people: &[PersonId],
     teams: &[TeamId],
 ) -> Result<Vec<PersonId>, sqlx::Error> {
+    let asked = (tenant, people.to_vec(), teams.to_vec());
+    if let Some(found) = tx.memo::<People>().0.get(&asked) {
+        return Ok(found.clone());
+    }
     let people: Vec<Uuid> = people.iter().map(|id| id.0).collect();
     let teams: Vec<Uuid> = teams.iter().map(|id| id.0).collect();
     let found = sqlx::query_scalar!(
@@ -229,8 +244,14 @@ pub async fn people(
     )
     .fetch_all(tx.connection())
     .await?;
-    Ok(found.into_iter().map(Into::into).collect())
+    let found: Vec<PersonId> = found.into_iter().map(Into::into).collect();
+    tx.memo::<People>().0.insert(asked, found.clone());
+    Ok(found)
 }
+
+/// The people that a batch of events asked for.
+#[derive(Default)]
+struct People(HashMap<(TenantId, Vec<PersonId>, Vec<TeamId>), Vec<PersonId>>);
 
 /// The administrators of a tenant who take part.
 ///

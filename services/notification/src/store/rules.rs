@@ -1,5 +1,7 @@
 //! Rules.
 
+use std::{collections::HashMap, sync::Arc};
+
 use chrono::{DateTime, Utc};
 use kit::{
     db::Transaction,
@@ -109,7 +111,11 @@ pub async fn find_for_update(tx: &mut Transaction, id: RuleId) -> Result<Option<
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn applying(tx: &mut Transaction, tenant: TenantId, event_type: &str) -> Result<Vec<Rule>, sqlx::Error> {
+pub async fn applying(tx: &mut Transaction, tenant: TenantId, event_type: &str) -> Result<Arc<[Rule]>, sqlx::Error> {
+    let asked = (tenant, event_type.to_owned());
+    if let Some(rules) = tx.memo::<Applying>().0.get(&asked) {
+        return Ok(Arc::clone(rules));
+    }
     let rows = sqlx::query_as!(
         Row,
         "select id, revision, display_name, event_type, filter, to_assigned_team, to_assignee, to_team_ids, to_person_ids,
@@ -120,8 +126,14 @@ pub async fn applying(tx: &mut Transaction, tenant: TenantId, event_type: &str) 
     )
     .fetch_all(tx.connection())
     .await?;
-    rows.into_iter().map(Rule::try_from).collect()
+    let rules: Arc<[Rule]> = rows.into_iter().map(Rule::try_from).collect::<Result<_, _>>()?;
+    tx.memo::<Applying>().0.insert(asked, Arc::clone(&rules));
+    Ok(rules)
 }
+
+/// The rules that a batch of events read.
+#[derive(Default)]
+struct Applying(HashMap<(TenantId, String), Arc<[Rule]>>);
 
 /// The events of the rules that use a template.
 ///

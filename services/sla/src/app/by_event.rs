@@ -23,13 +23,14 @@ impl App {
     /// Waits while the database is away.
     pub async fn incident_opened(&self, tx: &mut Transaction, event: &Delivered, seen: &Seen) -> Result<(), Failure> {
         store::read_models::keep_incident(tx, event.tenant.id, &seen.incident).await?;
-        if !store::clocks::of_incident_for_update(tx, seen.incident.id).await?.is_empty() {
+        if store::clocks::any_of_incident(tx, seen.incident.id).await? {
             return Ok(());
         }
-        let agreements = covering(store::agreements::active_for(tx, seen.incident.service_id).await?);
+        let agreements =
+            covering(store::agreements::recall_active_for(tx, event.tenant.id, seen.incident.service_id).await?);
         let targets = agreements.iter().flat_map(|agreement| &agreement.targets);
         let ids: Vec<CalendarId> = targets.filter_map(|target| target.calendar_id).collect();
-        let calendars = store::calendars::find_all(tx, &ids).await?;
+        let calendars = store::calendars::recall_all(tx, &ids).await?;
         let cause = Cause::event("sla", "incident_opened", event, seen.at);
         for agreement in &agreements {
             for metric in Metric::ALL {

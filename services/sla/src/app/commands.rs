@@ -235,7 +235,7 @@ pub(super) async fn activate(
     let calendars = calendars_of(tx, &agreement.targets).await?;
     let decision = agreement.activate(&calendars, now)?;
     if !decision.is_unchanged() {
-        let active = store::agreements::active_for(tx, agreement.service_id).await?;
+        let active = store::agreements::active_for(tx, cause.tenant.id, agreement.service_id).await?;
         let same = |other: &&Agreement| other.kind == agreement.kind && other.service_id == agreement.service_id;
         for other in active.iter().filter(same).filter(|other| other.state == AgreementState::Active) {
             // The answer that is kept under the request's key is the activated one.

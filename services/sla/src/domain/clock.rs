@@ -268,19 +268,21 @@ impl Clock {
     /// and when the calendar never gets there.
     #[must_use]
     pub fn due_at(&self) -> Option<DateTime<Utc>> {
-        self.reached_at(self.term()?.allowed())
+        let allowed = self.term()?.allowed();
+        self.reached_at(allowed).or_else(|| self.would_be_at(allowed))
     }
 
     /// The instant by which the at-risk share has counted.
     #[must_use]
     pub fn at_risk_due_at(&self) -> Option<DateTime<Utc>> {
-        self.reached_at(self.term()?.at_risk())
+        let at_risk = self.term()?.at_risk();
+        self.reached_at(at_risk).or_else(|| self.would_be_at(at_risk))
     }
 
+    /// The instant by which a span has counted, or will if it runs on.
     fn reached_at(&self, span: TimeDelta) -> Option<DateTime<Utc>> {
         let schedule = &self.term()?.schedule;
         let mut rest = span;
-        let mut last = None;
         for segment in self.segments.iter().filter(|segment| segment.counted()) {
             let Some(end) = segment.end else { return schedule.add(segment.start, rest).ok() };
             let counted = schedule.elapsed(segment.start, end);
@@ -288,10 +290,18 @@ impl Clock {
                 return schedule.add(segment.start, rest).ok();
             }
             rest -= counted;
-            last = Some(end);
         }
-        // A met clock says when it would have been due.
-        last.filter(|_| self.state == ClockState::Met).and_then(|end| schedule.add(end, rest).ok())
+        None
+    }
+
+    /// When a met clock would have been due, had it run on. It never was, whatever time passed since.
+    fn would_be_at(&self, span: TimeDelta) -> Option<DateTime<Utc>> {
+        let schedule = &self.term()?.schedule;
+        let counted = self.segments.iter().filter(|segment| segment.counted());
+        let ends = counted.map(|segment| segment.end.map(|end| (segment.start, end))).collect::<Option<Vec<_>>>()?;
+        let (_, last) = ends.last().filter(|_| self.state == ClockState::Met)?;
+        let done = ends.iter().map(|(start, end)| schedule.elapsed(*start, *end)).sum::<TimeDelta>();
+        schedule.add(*last, span - done).ok()
     }
 
     /// The instant that it waits for, of a kind; none when that was told, or it does not count.
@@ -373,7 +383,8 @@ impl Clock {
     /// does not have is taken back first, one that only the new path has is told last.
     fn judged(&self, path: Vec<(Self, ClockWhat)>, next: &Self, at: DateTime<Utc>) -> ClockDecision {
         let passed = |due: Option<DateTime<Utc>>| due.filter(|due| *due < at);
-        let (at_risk, breach) = (passed(next.at_risk_due_at()), passed(next.due_at()));
+        let reached = |span: fn(&Term) -> TimeDelta| passed(next.term().and_then(|term| next.reached_at(span(term))));
+        let (at_risk, breach) = (reached(Term::at_risk), reached(Term::allowed));
         // What was told stays told, yet at the instant that the new path has for it.
         let (at_risk_at, breached_at) = (self.at_risk_at.and(at_risk), self.breached_at.and(breach));
         let provisional = self.provisional && breached_at.is_some();

@@ -90,6 +90,20 @@ fn after(clock: &Clock, events: &[Seen]) -> (Clock, Vec<ClockWhat>) {
 }
 
 #[test]
+fn a_clock_that_is_met_out_of_a_pause_was_kept_however_late_it_is() {
+    let start = at(START);
+    let mut told = Vec::new();
+    let clock = open(Metric::Resolution, Priority::P1, start);
+    let minutes = |minutes| start + TimeDelta::minutes(minutes);
+    let clock = saw(&clock, &seen(IncidentState::Pending, true, Priority::P1, minutes(20)), &mut told);
+    // Ten hours later, of which it waited all but the first twenty minutes.
+    let clock = saw(&clock, &seen(IncidentState::Resolved, true, Priority::P1, minutes(600)), &mut told);
+    assert!(!told.iter().any(|what| matches!(what, ClockWhat::AtRisk | ClockWhat::Breached)), "{told:?}");
+    assert_eq!((clock.state, clock.breached_at), (ClockState::Met, None));
+    assert_eq!(clock.due_at(), Some(minutes(60)), "when it would have been due, for who looks");
+}
+
+#[test]
 fn pending_over_a_weekend_costs_no_business_time_that_the_weekend_has_not() {
     let clock = open(Metric::Resolution, Priority::P3, at("2026-11-20T16:00:00+01:00"));
     assert_eq!(clock.due_at(), Some(at("2026-11-23T16:00:00+01:00")));

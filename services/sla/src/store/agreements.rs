@@ -1,10 +1,12 @@
 //! Agreements: found, listed, and committed with their events.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use kit::{
     db::Transaction,
     filter::{Field, Kind},
-    id::ServiceId,
+    id::{ServiceId, TenantId},
     journal::{self, Cause, Entry},
     problem::Problem,
 };
@@ -12,7 +14,7 @@ use sqlx::{Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Page, SCHEMA,
+    Page,
     row::{self, TargetColumn},
 };
 use crate::{
@@ -98,18 +100,43 @@ pub async fn find_for_update(tx: &mut Transaction, id: AgreementId) -> Result<Op
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn active_for(tx: &mut Transaction, service: Option<ServiceId>) -> Result<Vec<Agreement>, sqlx::Error> {
+pub async fn active_for(
+    tx: &mut Transaction,
+    tenant: TenantId,
+    service: Option<ServiceId>,
+) -> Result<Vec<Agreement>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select id, revision, display_name, kind, service_id, targets as "targets: Json<Vec<TargetColumn>>", state,
                   created_at, updated_at
-           from sla.agreements where state = 'ACTIVE' and (service_id = $1 or service_id is null) order by id"#,
+           from sla.agreements where tenant_id = $1 and state = 'ACTIVE' and (service_id = $2 or service_id is null) order by id"#,
+        tenant.0,
         service.map(|service| service.0)
     )
     .fetch_all(tx.connection())
     .await?;
     rows.into_iter().map(Agreement::try_from).collect()
 }
+
+/// As [`active_for`], asked once a transaction: for a batch of events.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn recall_active_for(
+    tx: &mut Transaction,
+    tenant: TenantId,
+    service: Option<ServiceId>,
+) -> Result<Vec<Agreement>, sqlx::Error> {
+    if let Some(agreements) = tx.memo::<Recalled>().0.get(&(tenant, service)) {
+        return Ok(agreements.clone());
+    }
+    let agreements = active_for(tx, tenant, service).await?;
+    tx.memo::<Recalled>().0.insert((tenant, service), agreements.clone());
+    Ok(agreements)
+}
+
+#[derive(Default)]
+struct Recalled(HashMap<(TenantId, Option<ServiceId>), Vec<Agreement>>);
 
 /// Whether there is any default agreement of a kind, active or not.
 ///
@@ -158,7 +185,7 @@ pub async fn commit(
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::agreement(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (agreement.id.0, agreement.revision), &entries).await?;
+    journal::append(tx, cause, (agreement.id.0, agreement.revision), &entries);
     Ok(agreement)
 }
 

@@ -1,5 +1,7 @@
 //! Calendars: found, listed, and committed with their events.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use kit::{
     db::Transaction,
@@ -11,7 +13,7 @@ use sqlx::{Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Page, SCHEMA,
+    Page,
     row::{self, HoursColumn},
 };
 use crate::{
@@ -70,18 +72,35 @@ pub async fn find(tx: &mut Transaction, id: CalendarId) -> Result<Option<Calenda
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_all(tx: &mut Transaction, ids: &[CalendarId]) -> Result<Calendars, sqlx::Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query_as!(
         Row,
         r#"select id, revision, name, display_name, time_zone, hours as "hours: Json<Vec<HoursColumn>>", holidays, state,
                   created_at, updated_at
            from sla.calendars where id = any ($1)"#,
-        &ids
+        &asked
     )
     .fetch_all(tx.connection())
     .await?;
-    rows.into_iter().map(|row| Calendar::try_from(row).map(|calendar| (calendar.id, calendar))).collect()
+    let found = rows.into_iter().map(|row| Calendar::try_from(row).map(|calendar| (calendar.id, calendar)));
+    found.collect()
 }
+
+/// As [`find_all`], asked once a transaction: for a batch of events.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn recall_all(tx: &mut Transaction, ids: &[CalendarId]) -> Result<Calendars, sqlx::Error> {
+    if let Some(calendars) = tx.memo::<Recalled>().0.get(ids) {
+        return Ok(calendars.clone());
+    }
+    let calendars = find_all(tx, ids).await?;
+    tx.memo::<Recalled>().0.insert(ids.to_vec(), calendars.clone());
+    Ok(calendars)
+}
+
+#[derive(Default)]
+struct Recalled(HashMap<Vec<CalendarId>, Calendars>);
 
 /// Finds calendars and keeps them from being changed until the commit.
 ///
@@ -159,7 +178,7 @@ pub async fn commit(tx: &mut Transaction, decision: CalendarDecision, cause: &Ca
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::calendar(&step.record, step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (calendar.id.0, calendar.revision), &entries).await?;
+    journal::append(tx, cause, (calendar.id.0, calendar.revision), &entries);
     Ok(calendar)
 }
 

@@ -13,7 +13,7 @@ use sqlx::{Postgres, QueryBuilder, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Page, SCHEMA,
+    Page,
     row::{self, SegmentColumn, TermColumn, TermsColumn},
 };
 use crate::{
@@ -108,6 +108,16 @@ pub async fn find_for_update(tx: &mut Transaction, id: ClockId) -> Result<Option
     find(tx, id).await
 }
 
+/// Whether an incident has clocks.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn any_of_incident(tx: &mut Transaction, incident: IncidentId) -> Result<bool, sqlx::Error> {
+    let found =
+        sqlx::query_scalar!(r#"select exists (select from sla.clocks where incident_id = $1) as "any!""#, incident.0);
+    found.fetch_one(tx.connection()).await
+}
+
 /// The clocks of an incident, in order of id, locked until the commit.
 ///
 /// # Errors
@@ -161,18 +171,17 @@ pub async fn commit(tx: &mut Transaction, decision: ClockDecision, cause: &Cause
     let (clock, steps) = decision.open();
     if !steps.is_empty() {
         save(tx, &clock, cause).await?;
-        set_timers(tx, &cause.tenant, &clock).await?;
+        set_timers(tx, &cause.tenant, &clock);
     }
     let entries: Vec<Entry> = steps.iter().map(|step| publish::clock(&step.record, &step.what, &cause.actor)).collect();
-    journal::append(tx, SCHEMA, cause, (clock.id.0, clock.revision), &entries).await?;
+    journal::append(tx, cause, (clock.id.0, clock.revision), &entries);
     Ok(clock)
 }
 
-async fn set_timers(tx: &mut Transaction, tenant: &Tenant, clock: &Clock) -> Result<(), sqlx::Error> {
+fn set_timers(tx: &mut Transaction, tenant: &Tenant, clock: &Clock) {
     for kind in TimerKind::ALL {
-        timer::set(tx, SCHEMA, tenant, clock.id.0, kind.name(), clock.waits_for(*kind)).await?;
+        timer::set(tx, tenant, clock.id.0, kind.name(), clock.waits_for(*kind));
     }
-    Ok(())
 }
 
 async fn save(tx: &mut Transaction, clock: &Clock, cause: &Cause) -> Result<(), sqlx::Error> {

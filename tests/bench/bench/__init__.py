@@ -1,0 +1,1 @@
+"""The bench: plays itsm against its references and tells the ratios."""
