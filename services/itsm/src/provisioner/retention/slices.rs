@@ -83,11 +83,13 @@ impl Round<'_> {
         let mut tx = self.begin(swap.schema).await?;
         let share = format!("lock table {} in share mode", swap.old());
         sqlx::raw_sql(AssertSqlSafe(share)).execute(&mut *tx).await?;
-        let nobody_stays =
-            past.for_all && past.but.is_empty() && self.holds.tenants.is_empty() && self.holds.records.is_empty();
-        let gone = if nobody_stays { true } else { self.copy_what_stays(&mut tx, swap, slices, past).await? };
-        let Some(stays) = gone.then_some(nobody_stays) else { return Ok(()) };
-        let empty = stays || is_empty(&mut tx, &swap.new()).await?;
+        // An empty one that is past for all goes without a look at who stays.
+        let nobody_keeps = past.but.is_empty() && self.holds.tenants.is_empty() && self.holds.records.is_empty();
+        let empty = past.for_all && (nobody_keeps || is_empty(&mut tx, &swap.old()).await?);
+        if !empty && !self.copy_what_stays(&mut tx, swap, slices, past).await? {
+            return Ok(());
+        }
+        let empty = empty || is_empty(&mut tx, &swap.new()).await?;
         swap.lock(&mut tx).await?;
         if empty {
             swap.drop(&mut tx).await?;

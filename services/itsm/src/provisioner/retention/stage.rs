@@ -65,7 +65,7 @@ impl Stage {
         let options = postgres.admin_options().options([
             ("timezone", "UTC"),
             ("synchronous_commit", "off"),
-            ("lock_timeout", "2000"),
+            ("lock_timeout", "10000"),
         ]);
         let pool = PgPoolOptions::new().max_connections(6).connect_with(options).await.unwrap();
         sqlx::raw_sql(WORDS).execute(&pool).await.unwrap();
