@@ -91,7 +91,8 @@ pub async fn answer(pool: &PgPool, schema: &'static str, request: &FeedRequest) 
 /// # Errors
 /// Fails when the database is away.
 pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<SnapshotEntry>, sqlx::Error> {
-    // A loose index scan: one step a tenant, however many events there are.
+    // A loose index scan: one step a tenant, however many events there are. Whose events the feed no
+    // longer keeps stands beside it.
     let statement = format!(
         "with recursive t as (
             (select tenant_id from {schema}.feed order by tenant_id limit 1)
@@ -99,7 +100,8 @@ pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<Snapshot
             select (select f.tenant_id from {schema}.feed f where f.tenant_id > t.tenant_id order by f.tenant_id limit 1) from t where t.tenant_id is not null)
          select t.tenant_id, (select j.tenant from {schema}.feed f join {schema}.journal j on j.record_id = f.record_id and j.revision = f.revision
                               where f.tenant_id = t.tenant_id limit 1) as tenant
-         from t where t.tenant_id is not null"
+         from t where t.tenant_id is not null
+         union select tenant_id, tenant from {schema}.past_tenant"
     );
     let rows = sqlx::query(AssertSqlSafe(statement)).fetch_all(pool).await?;
     rows.iter()

@@ -31,6 +31,7 @@ pub mod peer;
 pub mod problem;
 pub mod relay;
 pub mod request;
+pub mod retention;
 pub mod service;
 pub mod telemetry;
 #[cfg(feature = "testing")]

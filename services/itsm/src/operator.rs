@@ -1,8 +1,11 @@
 //! What only an operator of the installation may do: look at events that were set aside and have
-//! them applied again, fill a read model again, give an outsider a durable consumer.
+//! them applied again, fill a read model again, give an outsider a durable consumer, place a legal
+//! hold.
 //!
 //! It reaches around the API, to the database and to NATS, with the rights of the data folder. It
 //! asks; the services do the work: they see the request within a second.
+
+mod hold;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -31,6 +34,9 @@ pub enum Operator {
     /// Durable consumers for clients outside.
     #[command(subcommand)]
     Consumer(Consumer),
+    /// Legal holds: what is not pruned, whatever its age.
+    #[command(subcommand)]
+    Hold(hold::Hold),
 }
 
 /// A command about events that were set aside.
@@ -124,6 +130,7 @@ pub async fn run(operator: Operator, settings: &Settings) -> anyhow::Result<Exit
         Operator::Consumer(Consumer::Create { place, tenant, service, name }) => {
             create_consumer(&place, settings, &OutsideConsumer::new(&tenant, &service, &name)?).await?
         }
+        Operator::Hold(hold) => hold.run(settings).await?,
     };
     // With standard output gone there is nobody to tell.
     drop(writeln!(std::io::stdout(), "{text}"));

@@ -81,6 +81,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
         marks_path: Some(paths.nats().join("streams.json")),
     };
     let readiness = Readiness::default();
+    let retention = settings.retention.clone();
     let mut process = Process::new(settings, &paths, bus, holder.clone(), readiness.clone())?;
     let outcome = async {
         start(&mut process, &options, database.as_ref()).await?;
@@ -88,7 +89,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
         let provisioner = async {
             match (directory, &database) {
                 (Some(directory), Some(database)) if options.runs(PROVISIONER) => {
-                    let owner = steward::owner_pool(database);
+                    let owner = (steward::owner_pool(database), retention);
                     readiness.waits_for(PROVISIONER, "streams", "the lease, or NATS");
                     steward::run_one_of_several(wanted, directory, owner, holder, beside.stopping(), &readiness).await
                 }

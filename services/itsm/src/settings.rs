@@ -3,6 +3,8 @@
 //! It only says what there is. Reading is `kit::config`'s, the meaning of a service's section that
 //! service's. `deploy/config/itsm.toml` shows every key; a test holds it to the defaults here.
 
+pub mod retention;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::IsTerminal,
@@ -18,6 +20,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 
 use crate::embedded::folder::DataPaths;
+use retention::Retention;
 
 /// Variables that other tools use too, or that are nicer to say, and the keys they set.
 const ALIASES: [(&str, &str); 4] = [
@@ -41,6 +44,8 @@ pub struct Settings {
     pub nats: Nats,
     /// Where the services are, when they do not share a data folder.
     pub services: Services,
+    /// How long things are kept.
+    pub retention: Retention,
     /// The edge.
     pub gateway: gateway::Settings,
     /// Tenants, people, teams and keys.
@@ -210,6 +215,9 @@ pub enum Error {
     /// Streams are kept once or three times.
     #[error("`nats.replicas` must be 1, or 3 in a cluster; it is {0}")]
     Replicas(usize),
+    /// Periods that do not go together.
+    #[error(transparent)]
+    Retention(#[from] retention::Disorder),
 }
 
 /// Reads the settings from a file, if one is given, and from variables.
@@ -230,6 +238,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     if ![1, 3].contains(&settings.nats.replicas) {
         return Err(Error::Replicas(settings.nats.replicas));
     }
+    settings.retention.check()?;
     Ok(settings)
 }
 
@@ -286,7 +295,7 @@ mod tests {
         assert!(settings.database.binaries.is_some() && settings.nats.binary.is_some());
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
-        assert!(!settings.database.passwords.is_empty());
+        assert!(!settings.database.passwords.is_empty() && !settings.retention.tenants.is_empty());
     }
 
     #[test]
@@ -319,6 +328,7 @@ mod tests {
         assert!(said("[incidnt]").contains("did you mean `incident`?"));
         assert!(said("[services.listen]\nincidents = '127.0.0.1:1'").contains("`services.listen.incidents`"));
         assert!(said("[nats]\nreplicas = 2").contains("nats.replicas"));
+        assert!(said("[retention]\nfeeds = '7d'").contains("`retention.feeds`"));
     }
 
     #[test]

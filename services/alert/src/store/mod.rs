@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod intake;
 pub mod integrations;
 pub mod read_models;
+pub mod retention;
 mod row;
 
 /// The schema.

@@ -3,6 +3,7 @@
 
 pub mod configuration_items;
 pub mod read_models;
+pub mod retention;
 pub mod services;
 
 /// The schema.

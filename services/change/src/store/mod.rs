@@ -3,6 +3,7 @@
 
 pub mod changes;
 pub mod read_models;
+pub mod retention;
 mod row;
 
 /// The schema.

@@ -7,6 +7,7 @@
 pub mod api_keys;
 pub mod memberships;
 pub mod people;
+pub mod retention;
 pub mod sign_in;
 pub mod snapshot;
 pub mod teams;

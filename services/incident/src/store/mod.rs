@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod incidents;
 pub mod read_models;
+pub mod retention;
 mod row;
 
 /// The schema.

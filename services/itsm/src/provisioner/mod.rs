@@ -1,9 +1,10 @@
 //! The provisioner: the one writer of NATS accounts, streams and durable consumers, and the maker
-//! of partitions.
+//! of partitions and pruner of what is past.
 //!
 //! It reconciles: what should exist is written down here as code, what is missing is made again,
-//! and nothing is remembered that the servers could be asked for. It never touches a record of a
-//! service, and it never deletes the stream that alerts come in by.
+//! and nothing is remembered that the servers could be asked for. It touches a record of a service
+//! only to prune it when it is past its period ([`retention`]), and it never deletes the stream that
+//! alerts come in by.
 
 pub mod accounts;
 pub mod authority;
@@ -11,6 +12,7 @@ pub mod claims;
 pub mod connection;
 pub mod partitions;
 pub mod reconcile;
+pub mod retention;
 pub mod rights;
 pub mod streams;
 

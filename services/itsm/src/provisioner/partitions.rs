@@ -1,11 +1,14 @@
-//! Partitions of journals and feeds, made before they are needed.
+//! Partitions of journals, feeds and whatever else a service wants by month or day, made before they
+//! are needed.
 //!
 //! Each is made as a plain table and then attached, which takes no lock that stops writers, under
 //! the role that owns the parent. A partition carries no grants: it is reached through its parent,
-//! whose row-level security therefore holds. Nothing is ever dropped here.
+//! whose row-level security therefore holds. Nothing is ever dropped here; [`super::retention`]
+//! does that.
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
+use kit::retention::{Retention, Slice};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::time::{Duration, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -15,23 +18,29 @@ use uuid::Uuid;
 pub const FEED_PARTITION_POSITIONS: i64 = 1_000_000;
 const EVERY: Duration = Duration::from_secs(60);
 const MONTHS_AHEAD: u32 = 3;
+const DAYS_AHEAD: u64 = 3;
 const FEEDS_AHEAD: i64 = 2;
 
 /// One table of a range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Partition {
     parent: &'static str,
+    /// The column of a table by day, whose rows may already lie in the partition for the rest.
+    by_day: bool,
     name: String,
     from: String,
     to: String,
 }
 
-/// Makes the partitions of each schema's `journal` and `feed` that will be needed in the next
-/// months. A schema without one of the tables, or where it is not partitioned, is left alone.
-/// Returns the names of those that were made.
-pub async fn ensure_partitions(pool: &PgPool, schemas: &[&str], now: DateTime<Utc>) -> anyhow::Result<Vec<String>> {
+/// A schema, and what its service says of how long its things are needed.
+pub type Kept = (&'static str, &'static Retention);
+
+/// Makes the partitions of each schema's `journal` and `feed`, and of what else it wants sliced,
+/// that will be needed in the next months. A schema without one of the tables, or where it is not
+/// partitioned, is left alone. Returns the names of those that were made.
+pub async fn ensure_partitions(pool: &PgPool, kept: &[Kept], now: DateTime<Utc>) -> anyhow::Result<Vec<String>> {
     let mut made = Vec::new();
-    for schema in schemas {
+    for (schema, retention) in kept {
         if schema.is_empty() || !schema.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
             bail!("`{schema}` is not the name of a schema of ours");
         }
@@ -43,12 +52,20 @@ pub async fn ensure_partitions(pool: &PgPool, schemas: &[&str], now: DateTime<Ut
             .await?;
         let mut wanted = Vec::new();
         if owner(&mut tx, schema, "journal").await?.is_some() {
-            wanted.extend(months(now)?);
+            wanted.extend(months("journal", now)?);
         }
         if owner(&mut tx, schema, "feed").await?.is_some() {
             let query = format!("select coalesce(max(position), 0) from {schema}.feed");
             let last: i64 = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut *tx).await?;
             wanted.extend(feeds(last));
+        }
+        for slices in retention.slices {
+            if owner(&mut tx, schema, slices.table).await?.is_some() {
+                wanted.extend(match slices.by {
+                    Slice::Month => months(slices.table, now)?,
+                    Slice::Day => days(slices.table, now)?,
+                });
+            }
         }
         for partition in wanted {
             if make(&mut tx, schema, &partition).await? {
@@ -62,7 +79,7 @@ pub async fn ensure_partitions(pool: &PgPool, schemas: &[&str], now: DateTime<Ut
 
 /// Makes partitions at once and each minute until it is stopped: often enough that not even a storm
 /// fills the two that a feed is ahead.
-pub async fn keep_partitions(pool: PgPool, schemas: &'static [&'static str], stop: CancellationToken) {
+pub async fn keep_partitions(pool: PgPool, kept: &'static [Kept], stop: CancellationToken) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,7 +89,7 @@ pub async fn keep_partitions(pool: PgPool, schemas: &'static [&'static str], sto
         }
         #[expect(clippy::disallowed_methods, reason = "ids take their time from the machine's clock, so partitions do")]
         let now = Utc::now();
-        if let Err(error) = ensure_partitions(&pool, schemas, now).await {
+        if let Err(error) = ensure_partitions(&pool, kept, now).await {
             tracing::error!(error = format!("{error:#}"), "cannot make partitions; trying again in a minute");
         }
     }
@@ -89,7 +106,7 @@ async fn owner(connection: &mut PgConnection, schema: &str, table: &str) -> anyh
 }
 
 async fn make(connection: &mut PgConnection, schema: &str, partition: &Partition) -> anyhow::Result<bool> {
-    let Partition { parent, name, from, to } = partition;
+    let Partition { parent, by_day, name, from, to } = partition;
     let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
         .bind(format!("{schema}.{name}"))
         .fetch_one(&mut *connection)
@@ -99,14 +116,25 @@ async fn make(connection: &mut PgConnection, schema: &str, partition: &Partition
     }
     let Some(owner) = owner(connection, schema, parent).await? else { return Ok(false) };
     let owner = owner.replace('"', "\"\"");
-    for statement in [
+    let mut statements = vec![
         format!("set local role \"{owner}\""),
         format!("create table {schema}.{name} (like {schema}.{parent} including all)"),
+    ];
+    if *by_day {
+        // What came before there was a partition for it.
+        let range = format!("received_at >= '{from}' and received_at < '{to}'");
+        statements.push(format!(
+            "with moved as (delete from {schema}.{parent}_rest where {range} returning *)
+             insert into {schema}.{name} select * from moved"
+        ));
+    }
+    statements.extend([
         format!(
             "alter table {schema}.{parent} attach partition {schema}.{name} for values from ('{from}') to ('{to}')"
         ),
         "reset role".to_owned(),
-    ] {
+    ]);
+    for statement in statements {
         let done = sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await;
         done.with_context(|| format!("cannot make the partition {schema}.{name}"))?;
     }
@@ -114,9 +142,9 @@ async fn make(connection: &mut PgConnection, schema: &str, partition: &Partition
     Ok(true)
 }
 
-/// The journal's partitions from the month before `now` to three months after: a record made just
-/// before a month's end is still being written to when the next has begun.
-fn months(now: DateTime<Utc>) -> anyhow::Result<Vec<Partition>> {
+/// The partitions of a table by month, from the month before `now` to three months after: a record
+/// made just before a month's end is still being written to when the next has begun.
+fn months(parent: &'static str, now: DateTime<Utc>) -> anyhow::Result<Vec<Partition>> {
     let first = NaiveDate::from_ymd_opt(now.year(), now.month(), 1).context("there is no such month")?;
     let previous = first.checked_sub_months(Months::new(1)).context("there is no month before")?;
     (0..=MONTHS_AHEAD + 1)
@@ -124,18 +152,41 @@ fn months(now: DateTime<Utc>) -> anyhow::Result<Vec<Partition>> {
             let month = previous.checked_add_months(Months::new(ahead)).context("there is no month after")?;
             let next = month.checked_add_months(Months::new(1)).context("there is no month after")?;
             Ok(Partition {
-                parent: "journal",
-                name: format!("journal_{:04}_{:02}", month.year(), month.month()),
-                from: first_id(month).to_string(),
-                to: first_id(next).to_string(),
+                parent,
+                by_day: false,
+                name: format!("{parent}_{:04}_{:02}", month.year(), month.month()),
+                from: first_id(midnight(month)).to_string(),
+                to: first_id(midnight(next)).to_string(),
             })
         })
         .collect()
 }
 
-/// The least id that can be drawn in a month: its first 48 bits are milliseconds since 1970.
-fn first_id(month: NaiveDate) -> Uuid {
-    let instant = month.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc();
+/// The partitions of a table by day, from the day before `now` to three days after. Its partition
+/// for the rest is called `<table>_rest`, and its column `received_at`.
+fn days(parent: &'static str, now: DateTime<Utc>) -> anyhow::Result<Vec<Partition>> {
+    let previous = now.date_naive().checked_sub_days(Days::new(1)).context("there is no day before")?;
+    (0..=DAYS_AHEAD + 1)
+        .map(|ahead| {
+            let day = previous.checked_add_days(Days::new(ahead)).context("there is no day after")?;
+            let next = day.checked_add_days(Days::new(1)).context("there is no day after")?;
+            Ok(Partition {
+                parent,
+                by_day: true,
+                name: format!("{parent}_{}", day.format("%Y_%m_%d")),
+                from: midnight(day).to_rfc3339(),
+                to: midnight(next).to_rfc3339(),
+            })
+        })
+        .collect()
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc()
+}
+
+/// The least id that can be drawn at an instant: its first 48 bits are milliseconds since 1970.
+pub fn first_id(instant: DateTime<Utc>) -> Uuid {
     Uuid::from_u128(u128::try_from(instant.timestamp_millis()).unwrap_or_default() << 80)
 }
 
@@ -145,6 +196,7 @@ fn feeds(last: i64) -> Vec<Partition> {
     (current..=current + FEEDS_AHEAD)
         .map(|number| Partition {
             parent: "feed",
+            by_day: false,
             name: format!("feed_{number}"),
             from: (number * FEED_PARTITION_POSITIONS).to_string(),
             to: ((number + 1) * FEED_PARTITION_POSITIONS).to_string(),
@@ -159,11 +211,17 @@ mod tests {
     use super::*;
     use crate::embedded::folder::{DataFolder, make_folder};
     use crate::embedded::postgres::Postgres;
+    use kit::retention::Slices;
+
+    const SLICED: Retention = Retention {
+        slices: &[Slices { class: "raw", table: "intake", by: Slice::Day, held_by: "'{}'::uuid[]" }],
+        ..Retention::NOTHING
+    };
 
     #[test]
     fn months_follow_each_other_without_a_gap_over_new_year() {
         let now = "2026-11-23T13:00:00Z".parse().unwrap();
-        let partitions = months(now).unwrap();
+        let partitions = months("journal", now).unwrap();
         let names: Vec<&str> = partitions.iter().map(|partition| partition.name.as_str()).collect();
         let expected = ["journal_2026_10", "journal_2026_11", "journal_2026_12", "journal_2027_01", "journal_2027_02"];
         assert_eq!(names, expected);
@@ -177,7 +235,7 @@ mod tests {
     #[test]
     fn an_id_of_the_month_lies_in_its_partition() {
         let drawn = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_793_491_200, 0));
-        let partitions = months("2026-11-23T13:00:00Z".parse().unwrap()).unwrap();
+        let partitions = months("journal", "2026-11-23T13:00:00Z".parse().unwrap()).unwrap();
         assert!(drawn >= partitions[1].from.parse::<Uuid>().unwrap());
         assert!(drawn < partitions[1].to.parse::<Uuid>().unwrap());
         let before = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_793_491_199, 999_000_000));
@@ -211,15 +269,27 @@ mod tests {
             create index journal_at on incident.journal (at);
             create table incident.feed (position bigint primary key) partition by range (position);
             grant select, insert on incident.journal to incident;
+            create table incident.intake (received_at timestamptz primary key) partition by range (received_at);
+            create table incident.intake_rest partition of incident.intake default;
+            insert into incident.intake values ('2026-11-22T00:00:00Z'), ('2026-11-20T00:00:00Z');
             create table directory.journal (record_id uuid primary key);
             reset role;";
         sqlx::raw_sql(schema).execute(&pool).await.unwrap();
         let now = "2026-11-23T13:00:00Z".parse().unwrap();
-        let schemas = ["incident", "directory"];
+        let schemas: [Kept; 2] = [("incident", &SLICED), ("directory", &Retention::NOTHING)];
         let made = ensure_partitions(&pool, &schemas, now).await.unwrap();
-        assert_eq!(made.len(), 5 + 3, "{made:?}");
+        assert_eq!(made.len(), 5 + 3 + 5, "{made:?}");
         assert_eq!(made[1], "incident.journal_2026_11");
         assert!(ensure_partitions(&pool, &schemas, now).await.unwrap().is_empty());
+        // What came before its day had a partition has moved there; the rest stays.
+        for table in ["intake_2026_11_22", "intake_rest"] {
+            let count = format!("select count(*) from incident.{table}");
+            assert_eq!(
+                sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(&pool).await.unwrap(),
+                1,
+                "{table}"
+            );
+        }
 
         let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_795_438_800, 0));
         sqlx::query("insert into incident.journal values ($1, 1, now())").bind(id).execute(&pool).await.unwrap();
@@ -236,8 +306,9 @@ mod tests {
 
         let later = "2026-12-01T00:00:00Z".parse().unwrap();
         let made = ensure_partitions(&pool, &schemas, later).await.unwrap();
-        assert_eq!(made, ["incident.journal_2027_03", "incident.feed_3"]);
-        assert!(ensure_partitions(&pool, &["in;ci"], now).await.is_err());
+        assert_eq!(made[..2], ["incident.journal_2027_03", "incident.feed_3"]);
+        assert_eq!(made.last().unwrap(), "incident.intake_2026_12_04");
+        assert!(ensure_partitions(&pool, &[("in;ci", &Retention::NOTHING)], now).await.is_err());
         pool.close().await;
         postgres.stop().await.unwrap();
     }

@@ -21,7 +21,8 @@ use super::rights::{INTAKE_CONSUMER, INTAKE_STREAM, KEYS_BUCKET, SERVICES, Servi
 use crate::embedded::folder::{read_text, write_private};
 
 const MIB: i64 = 1024 * 1024;
-const EVENT_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long the event streams keep their copies for outsiders.
+pub const EVENT_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What was last seen of a stream, to notice that it came back empty or short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

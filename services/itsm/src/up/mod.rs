@@ -155,6 +155,7 @@ impl Up {
     async fn bring(&mut self, options: &Options, settings: Settings, progress: &Progress) -> anyhow::Result<()> {
         end_leftovers(&self.folder.pids()).await.context("what an earlier run left behind is still there")?;
         let (database_settings, nats_settings) = (settings.clone(), settings.clone());
+        let retention = settings.retention.clone();
         let (folder, readiness, failed) = (&self.folder, &self.readiness, &self.failed);
         let (postgres, nats) = tokio::join!(
             bring::database(folder, &database_settings, !options.no_seed, progress, (readiness, failed)),
@@ -187,7 +188,7 @@ impl Up {
                 for service in SERVICES {
                     process.start_service(service, &postgres.options).await?;
                 }
-                let owner = steward::owner_pool(&postgres.options);
+                let owner = (steward::owner_pool(&postgres.options), retention);
                 steward::keep(provisioner, owner, postgres.directory, &self.beside);
                 if first.bare {
                     provision::seed(process, &self.folder, &first.tenant).await.context("cannot seed the tenant")?;

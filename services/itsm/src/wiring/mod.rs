@@ -11,10 +11,10 @@ pub mod steward;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use kit::{problem::BoxError, service::Context};
+use kit::{problem::BoxError, retention::Retention, service::Context};
 use sqlx::migrate::Migrator;
 
-use crate::settings::Settings;
+use crate::{provisioner::partitions::Kept, settings::Settings};
 use keyring::Keyring;
 
 /// The name of the edge among the parts of an installation.
@@ -28,6 +28,8 @@ pub struct Service {
     pub name: &'static str,
     /// Its schema.
     pub migrator: &'static Migrator,
+    /// What it says about how long its things are needed.
+    pub retention: &'static Retention,
     start: for<'a> fn(Context, &'a Parts, &'a mut Apps) -> BoxFuture<'a, Result<(), BoxError>>,
 }
 
@@ -57,6 +59,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "directory",
         migrator: &directory::MIGRATOR,
+        retention: &directory::store::retention::RETENTION,
         start: |context, parts, apps| {
             async move {
                 let signer = parts.keyring.signer("directory")?;
@@ -69,6 +72,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "catalog",
         migrator: &catalog::MIGRATOR,
+        retention: &catalog::store::retention::RETENTION,
         start: |context, parts, _| {
             async move { catalog::start(context, parts.settings.catalog.clone()).await.map(drop) }.boxed()
         },
@@ -76,6 +80,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "alert",
         migrator: &alert::MIGRATOR,
+        retention: &alert::store::retention::RETENTION,
         start: |context, parts, apps| {
             async move {
                 apps.alert = Some(alert::start(context, parts.settings.alert.clone()).await?);
@@ -87,6 +92,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "incident",
         migrator: &incident::MIGRATOR,
+        retention: &incident::store::retention::RETENTION,
         start: |context, parts, _| {
             async move { incident::start(context, parts.settings.incident.clone()).await.map(drop) }.boxed()
         },
@@ -94,6 +100,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "change",
         migrator: &change::MIGRATOR,
+        retention: &change::store::retention::RETENTION,
         start: |context, parts, _| {
             async move { change::start(context, parts.settings.change.clone()).await.map(drop) }.boxed()
         },
@@ -101,6 +108,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "sla",
         migrator: &sla::MIGRATOR,
+        retention: &sla::store::retention::RETENTION,
         start: |context, parts, apps| {
             async move {
                 apps.sla = Some(sla::start(context, parts.settings.sla.clone()).await?);
@@ -112,6 +120,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "notification",
         migrator: &notification::MIGRATOR,
+        retention: &notification::store::retention::RETENTION,
         start: |context, parts, apps| {
             async move {
                 apps.notification = Some(notification::start(context, parts.settings.notification.clone()).await?);
@@ -127,10 +136,16 @@ pub fn service(name: &str) -> Option<&'static Service> {
     SERVICES.iter().find(|service| service.name == name)
 }
 
-/// The names of the schemas, for who keeps their partitions.
+/// The names of the schemas.
 pub fn schemas() -> &'static [&'static str] {
     static NAMES: std::sync::OnceLock<Vec<&'static str>> = std::sync::OnceLock::new();
     NAMES.get_or_init(|| SERVICES.iter().map(|service| service.name).collect())
+}
+
+/// The schemas with how long their things are needed, for who keeps their partitions and prunes.
+pub fn kept() -> &'static [Kept] {
+    static KEPT: std::sync::OnceLock<Vec<Kept>> = std::sync::OnceLock::new();
+    KEPT.get_or_init(|| SERVICES.iter().map(|service| (service.name, service.retention)).collect())
 }
 
 #[cfg(test)]

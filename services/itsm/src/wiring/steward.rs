@@ -1,5 +1,5 @@
-//! The provisioner as a part of a process: streams and accounts kept, partitions made ahead,
-//! relays told what to publish again, and, where there may be several, one at a time.
+//! The provisioner as a part of a process: streams and accounts kept, partitions made ahead, what is
+//! past pruned, relays told what to publish again, and, where there may be several, one at a time.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,12 +16,14 @@ use sqlx::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PROVISIONER, schemas};
+use super::{PROVISIONER, kept};
 use crate::provisioner::{
     accounts::Accounts,
     partitions::keep_partitions,
     reconcile::{Provisioner, Settings, set_back},
+    retention::keep_pruned,
 };
+use crate::settings::retention::Retention;
 
 /// How soon a new tenant has its account.
 const TENANTS_EVERY: Duration = Duration::from_secs(5);
@@ -30,28 +32,33 @@ const TENANTS_PAGE: i64 = 500;
 /// What the provisioner needs in the database.
 pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(2)
+        .max_connections(3)
         .idle_timeout(Duration::from_secs(30))
         .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(admin.clone().options([("timezone", "UTC"), ("lock_timeout", "2000")]))
 }
 
 /// Runs what goes on beside a provisioner, as tasks of `tasks`.
-pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, tasks: &Tasks) {
+pub fn keep(provisioner: &Provisioner, (owner, retention): (PgPool, Retention), directory: Database, tasks: &Tasks) {
     if let Some(accounts) = provisioner.accounts().cloned() {
         tasks.spawn(PROVISIONER, "accounts", async move {
             keep_accounts(&accounts, &directory).await;
             Ok(())
         });
     }
-    let (stop, of_partitions) = (tasks.stopping(), owner.clone());
+    let (pool, stop) = (owner.clone(), tasks.stopping());
     tasks.spawn(PROVISIONER, "partitions", async move {
-        keep_partitions(of_partitions, schemas(), stop).await;
+        keep_partitions(pool, kept(), stop).await;
         Ok(())
     });
-    let losses = provisioner.recreated();
+    let (losses, pool) = (provisioner.recreated(), owner.clone());
     tasks.spawn(PROVISIONER, "losses", async move {
-        set_back(losses, owner).await;
+        set_back(losses, pool).await;
+        Ok(())
+    });
+    let stop = tasks.stopping();
+    tasks.spawn(PROVISIONER, "retention", async move {
+        keep_pruned(owner, retention, kept(), stop).await;
         Ok(())
     });
 }
@@ -63,7 +70,7 @@ pub fn keep(provisioner: &Provisioner, owner: PgPool, directory: Database, tasks
 pub async fn run_one_of_several(
     settings: Settings,
     directory: Database,
-    owner: PgPool,
+    owner: (PgPool, Retention),
     holder: String,
     stopping: CancellationToken,
     readiness: &Readiness,

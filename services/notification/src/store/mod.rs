@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod contact_methods;
 pub mod deliveries;
 pub mod read_models;
+pub mod retention;
 pub mod rules;
 pub mod snapshots;
 pub mod templates;

@@ -5,6 +5,7 @@ pub mod agreements;
 pub mod calendars;
 pub mod clocks;
 pub mod read_models;
+pub mod retention;
 mod row;
 
 /// The schema.
