@@ -767,5 +767,5 @@ fn the_service_does_what_the_domain_says_whatever_is_asked() {
 fn config() -> Config {
     #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
     let cases = std::env::var("ITSM_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    Config { cases: cases.unwrap_or(30), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
+    Config { cases: cases.unwrap_or(24), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
 }
