@@ -35,6 +35,6 @@ def has_null(value: Any) -> bool:
 
 
 @schemathesis.hook
-def filter_body(_context: Any, body: Any) -> bool:
+def filter_case(_context: Any, case: Any) -> bool:
     """Leaves out what is allowed beside the document."""
-    return not has_null(body)
+    return not has_null(case.body)
