@@ -4,6 +4,8 @@
 //!
 //! `ITSM_PROPTEST_CASES=2000` does more than the few of every run; `PROPTEST_RNG_SEED` repeats one.
 
+mod desk;
+
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +17,7 @@ use kit::{
     testing::eventually,
 };
 use notification::{
-    api::convert,
+    api::convert::records,
     domain::{
         ContactMethodId, Delivery, DeliveryId, Method, Outcome,
         delivery::{DeliveryWhat, Ended, FIRST, NewDelivery, REPEAT, State},
@@ -42,6 +44,8 @@ use crate::{
     desk::{Desk as Service, incident, rule},
     sink::{Answer, Sink},
 };
+
+use self::desk::Desk;
 
 // ---- what can be done ---------------------------------------------------------------------------
 
@@ -353,81 +357,9 @@ fn new_delivery(incident_id: Option<IncidentId>, said: &wire::Delivery) -> NewDe
 
 // ---- the service --------------------------------------------------------------------------------
 
-/// The service under test, for all cases: each has incidents of its own; the way is one.
-struct Desk {
-    service: Service,
-    sink: Sink,
-    way: String,
-    /// Sees everything.
-    admin: Mutex<PgConnection>,
-    runtime: Rc<Runtime>,
-}
-
 thread_local! {
     /// Proptest hands nothing to a case; this ends with the test, and so do its servers.
     static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
-}
-
-impl Desk {
-    async fn open(runtime: Rc<Runtime>) -> Self {
-        let mut service = Service::open().await;
-        let sink = Sink::open(Reply::Takes.answer()).await;
-        let person = service.administrator.clone();
-        let (way, _) = service.contact(&person, wire::Method::Webhook, &sink.url()).await.unwrap();
-        let told = wire::Rule { repeat_after_seconds: REPEAT_AFTER_SECONDS, ..rule("incident.opened") };
-        service.rule(told).await.unwrap();
-        let admin = Mutex::new(service.stage.admin().await);
-        Self { service, sink, way: way.id, admin, runtime }
-    }
-
-    /// Waits until all that was said is applied, what is due was begun, and what was begun ended.
-    async fn settled(&self) {
-        self.service.caught_up().await;
-        let now = self.service.stage.clock.now();
-        eventually("the attempts end", || async {
-            let statement = "select count(*) from notification.timer where due_at <= $1 or kind = 'recover'";
-            let open: i64 =
-                sqlx::query_scalar(statement).bind(now).fetch_one(&mut *self.admin.lock().await).await.unwrap();
-            (open == 0).then_some(())
-        })
-        .await;
-    }
-
-    /// The deliveries about an incident.
-    async fn about(&self, id: IncidentId) -> Vec<wire::Delivery> {
-        let filter = format!("subject_record_id = \"{id}\"");
-        let request = wire::ListDeliveriesRequest { filter, ..Default::default() };
-        let ask = self.service.stage.request(&self.service.administrator, request);
-        self.service.client.clone().list_deliveries(ask).await.unwrap().into_inner().deliveries
-    }
-
-    /// How many events each delivery has.
-    async fn events(&self, ids: &[Uuid]) -> BTreeMap<Uuid, i64> {
-        let rows = sqlx::query(
-            "select record_id, count(*) as events from notification.journal where record_id = any ($1) group by record_id",
-        )
-        .bind(ids)
-        .fetch_all(&mut *self.admin.lock().await)
-        .await
-        .unwrap();
-        rows.iter().map(|row| (row.get("record_id"), row.get("events"))).collect()
-    }
-
-    async fn cancel(&self, id: &str, revision: Option<i64>, request_id: &str) -> Result<wire::Delivery, Status> {
-        let message = wire::CancelDeliveryRequest { id: id.to_owned(), revision, request_id: request_id.to_owned() };
-        let ask = self.service.stage.request(&self.service.administrator, message);
-        Ok(self.service.client.clone().cancel_delivery(ask).await?.into_inner())
-    }
-
-    async fn test(&self, request_id: &str) -> wire::Delivery {
-        let message = wire::TestContactMethodRequest {
-            id: self.way.clone(),
-            request_id: request_id.to_owned(),
-            ..Default::default()
-        };
-        let ask = self.service.stage.request(&self.service.administrator, message);
-        self.service.client.clone().test_contact_method(ask).await.unwrap().into_inner()
-    }
 }
 
 /// One case: the model, and the service that must agree with it.
@@ -456,7 +388,7 @@ impl Twin {
                     let request_id = kit::id::draw().to_string();
                     let said = desk.test(&request_id).await;
                     self.model.request(new_delivery(None, &said));
-                    let wanted = convert::delivery(&self.model.known.last().unwrap().delivery);
+                    let wanted = records::delivery(&self.model.known.last().unwrap().delivery);
                     assert_eq!(said, wanted);
                     if *again {
                         assert_eq!(desk.test(&request_id).await, wanted, "the same request again");
@@ -511,7 +443,7 @@ impl Twin {
         let answer = self.desk.cancel(&id, revision, &request_id).await;
         match (&expected, &answer) {
             (Ok(()), Ok(said)) => {
-                assert_eq!(*said, convert::delivery(&self.model.known[place].delivery));
+                assert_eq!(*said, records::delivery(&self.model.known[place].delivery));
             }
             (Err(problem), Err(status)) => {
                 let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
@@ -554,7 +486,7 @@ impl Twin {
             for known in &self.model.known {
                 let mut said = self.desk.service.delivery(&known.delivery.id.to_string()).await;
                 let attempts = std::mem::take(&mut said.attempts);
-                assert_eq!(said, convert::delivery(&known.delivery));
+                assert_eq!(said, records::delivery(&known.delivery));
                 assert_eq!(attempts.iter().map(|each| each.outcome.as_str()).collect::<Vec<_>>(), known.outcomes);
                 assert_eq!(usize::try_from(events[&known.delivery.id.0]).unwrap(), known.steps.len(), "the journal");
             }
@@ -582,7 +514,7 @@ impl Twin {
             }
             let last = entries.last().and_then(|entry| entry.event.clone()).and_then(|event| event.record);
             let Some(Record::Delivery(last)) = last else { panic!("the events are of deliveries") };
-            let row = convert::delivery(&known.delivery);
+            let row = records::delivery(&known.delivery);
             assert_eq!((last.revision, last.state, last.reason), (row.revision, row.state, row.reason));
         }
     }
