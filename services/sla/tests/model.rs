@@ -2,13 +2,14 @@
 //! on real Postgres and NATS, compared after each step. Every service with a state machine has such
 //! a file, and they look alike; a clock has no commands, so that here incidents say what happens.
 //!
-//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run; `PROPTEST_RNG_SEED` repeats one.
+//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run, however long it takes; `PROPTEST_RNG_SEED` repeats one.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     fmt,
     rc::Rc,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc, Weekday};
@@ -40,7 +41,8 @@ use uuid::Uuid;
 
 use crate::desk::Desk as Service;
 
-// ---- what can be done ---------------------------------------------------------------------------
+/// How long new cases begin, unless somebody asked for a number of them.
+const AT_MOST: Duration = Duration::from_secs(15);
 
 /// How many incidents a case has at most.
 const INCIDENTS: usize = 4;
@@ -73,8 +75,6 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (-1..=1_i64).prop_map(Command::WaitUntilDue),
     ]
 }
-
-// ---- the model ----------------------------------------------------------------------------------
 
 /// What must be, by the pure domain. Proptest drives one with made-up ids to choose commands; the
 /// twin has another with the ids and the time of the service.
@@ -257,8 +257,6 @@ impl ReferenceStateMachine for Model {
         !matches!(command, Command::Open(_)) || model.incidents.len() < INCIDENTS
     }
 }
-
-// ---- the service --------------------------------------------------------------------------------
 
 /// The service under test, for all cases: each has incidents of its own.
 struct Desk {
@@ -492,19 +490,28 @@ fn the_service_counts_as_the_domain_says_whatever_happens() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let mut runner = TestRunner::new(config());
-    let outcome = runner.run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
-        Twin::test_sequential(config(), model, commands, seen);
+    let (began, done) = (Instant::now(), Cell::new(0));
+    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
+        if asked().is_some() || began.elapsed() < AT_MOST {
+            Twin::test_sequential(config(), model, commands, seen);
+            done.set(done.get() + 1);
+        }
         Ok(())
     });
     DESK.take();
     if let Err(error) = outcome {
         panic!("{error}");
     }
+    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
+}
+
+/// How many cases somebody asked for.
+fn asked() -> Option<u32> {
+    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
+    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok())
 }
 
 fn config() -> Config {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    Config { cases: cases.unwrap_or(20), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
+    Config { cases: asked().unwrap_or(20), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
 }

@@ -2,11 +2,17 @@
 //! domain and for the running service on real Postgres and NATS, compared after each step. Every
 //! service with a state machine has such a file, and they look alike.
 //!
-//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run; `PROPTEST_RNG_SEED` repeats one.
+//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run, however long it takes; `PROPTEST_RNG_SEED` repeats one.
 
 mod desk;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::{
@@ -47,7 +53,8 @@ use crate::{
 
 use self::desk::Desk;
 
-// ---- what can be done ---------------------------------------------------------------------------
+/// How long new cases begin, unless somebody asked for a number of them.
+const AT_MOST: Duration = Duration::from_secs(15);
 
 /// How many deliveries that are no repeats a case has: as many as an endpoint takes at once.
 const AT_ONCE: usize = 4;
@@ -133,8 +140,6 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (-1..=1_i64).prop_map(Command::WaitUntilDue),
     ]
 }
-
-// ---- the model ----------------------------------------------------------------------------------
 
 /// A delivery by the domain, and what the domain leaves to timers and to the log of attempts.
 #[derive(Debug, Clone)]
@@ -355,8 +360,6 @@ fn new_delivery(incident_id: Option<IncidentId>, said: &wire::Delivery) -> NewDe
     }
 }
 
-// ---- the service --------------------------------------------------------------------------------
-
 thread_local! {
     /// Proptest hands nothing to a case; this ends with the test, and so do its servers.
     static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
@@ -568,19 +571,28 @@ fn the_service_tells_as_the_domain_says_whatever_happens() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let mut runner = TestRunner::new(config());
-    let outcome = runner.run(&Model::sequential_strategy(1..30), |(model, commands, seen)| {
-        Twin::test_sequential(config(), model, commands, seen);
+    let (began, done) = (Instant::now(), Cell::new(0));
+    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..30), |(model, commands, seen)| {
+        if asked().is_some() || began.elapsed() < AT_MOST {
+            Twin::test_sequential(config(), model, commands, seen);
+            done.set(done.get() + 1);
+        }
         Ok(())
     });
     DESK.take();
     if let Err(error) = outcome {
         panic!("{error}");
     }
+    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
+}
+
+/// How many cases somebody asked for.
+fn asked() -> Option<u32> {
+    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
+    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok())
 }
 
 fn config() -> Config {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    Config { cases: cases.unwrap_or(16), failure_persistence: None, max_shrink_iters: 200, ..Config::default() }
+    Config { cases: asked().unwrap_or(16), failure_persistence: None, max_shrink_iters: 200, ..Config::default() }
 }

@@ -2,9 +2,17 @@
 //! on real Postgres and NATS, compared after each step. Every service with a state machine has such
 //! a file, and they look alike.
 //!
-//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run; `PROPTEST_RNG_SEED` repeats one.
+//! `ITSM_PROPTEST_CASES=2000` does more than the few of every run, however long it takes; `PROPTEST_RNG_SEED` repeats one.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+mod desk;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use change::{
     MIGRATOR, Settings,
@@ -40,7 +48,10 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-// ---- what can be done ---------------------------------------------------------------------------
+use self::desk::Desk;
+
+/// How long new cases begin, unless somebody asked for a number of them.
+const AT_MOST: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]
 enum Command {
@@ -129,8 +140,6 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (1..600_i64).prop_map(Command::Wait),
     ]
 }
-
-// ---- the model ----------------------------------------------------------------------------------
 
 /// What must be, by the pure domain. Proptest drives one with made-up ids to choose commands; the
 /// twin has another with the ids and the time of the service.
@@ -301,116 +310,9 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-// ---- the service --------------------------------------------------------------------------------
-
-/// The service under test, for all cases: each has changes of its own.
-struct Desk {
-    stage: Stage,
-    client: ChangeServiceClient<Channel>,
-    requester: Person,
-    other: Person,
-    /// Sees everything.
-    admin: Mutex<PgConnection>,
-    runtime: Rc<Runtime>,
-}
-
 thread_local! {
     /// Proptest hands nothing to a case; this ends with the test, and so do its servers.
     static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
-}
-
-impl Desk {
-    async fn open(runtime: Rc<Runtime>) -> Self {
-        let stage = Stage::set(&[("change", &MIGRATOR)]).await;
-        for source in ["directory", "catalog"] {
-            stage.owner(source).await;
-        }
-        change::start(stage.context("change").await, Settings::default()).await.unwrap();
-        eventually("readiness", || async { stage.readiness.waiting().is_empty().then_some(()) }).await;
-        let client = ChangeServiceClient::new(stage.channel("change"));
-        let person = || stage.person(Role::Administrator, TeamId::draw());
-        let (requester, other, admin) = (person(), person(), Mutex::new(stage.admin().await));
-        Self { stage, client, requester, other, admin, runtime }
-    }
-
-    /// State, revision and number of events of each.
-    async fn rows(&self, ids: &[Uuid]) -> BTreeMap<Uuid, (String, i64, i64)> {
-        let rows = sqlx::query(
-            "select id, state, revision, (select count(*) from change.journal where record_id = id) as events
-             from change.changes where id = any ($1)",
-        )
-        .bind(ids)
-        .fetch_all(&mut *self.admin.lock().await)
-        .await
-        .unwrap();
-        rows.iter().map(|row| (row.get("id"), (row.get("state"), row.get("revision"), row.get("events")))).collect()
-    }
-
-    /// The change and its whole history.
-    async fn history(&self, id: ChangeId) -> (wire::Change, Vec<wire::ChangeEventEntry>) {
-        let (id, mut client) = (id.to_string(), self.client.clone());
-        let get = wire::GetChangeRequest { id: id.clone() };
-        let row = client.get_change(self.stage.request(&self.other, get)).await.unwrap().into_inner();
-        let list = wire::ListChangeEventsRequest { id, page_size: 200, ..Default::default() };
-        let events = client.list_change_events(self.stage.request(&self.other, list)).await.unwrap().into_inner();
-        (row, events.events)
-    }
-
-    /// Sends a command by gRPC.
-    async fn send(
-        &self,
-        (id, seen): &(String, i64),
-        by_requester: bool,
-        verb: &Verb,
-        basis: Basis,
-        request_id: &str,
-    ) -> Result<wire::Change, Status> {
-        let (id, request_id) = (id.clone(), request_id.to_owned());
-        let revision = match basis {
-            Basis::Unsaid => None,
-            Basis::Current => Some(*seen),
-            Basis::Stale => Some(seen + 7),
-        };
-        let person = if by_requester || matches!(verb, Verb::Create(..)) { &self.requester } else { &self.other };
-        let mut client = self.client.clone();
-        macro_rules! call {
-            ($method:ident, $request:ident { $($field:ident: $value:expr),* $(,)? }) => {
-                client.$method(self.stage.request(person, wire::$request { id, revision, request_id, $($field: $value),* })).await
-            };
-        }
-        let answer = match verb {
-            Verb::Create(kind, planned) => {
-                let id = ChangeId(Uuid::nil());
-                let drafted = Change::draft(id, String::new(), person.id, new(*kind, *planned), self.stage.clock.now());
-                let change = convert::change(drafted.record());
-                let message = wire::CreateChangeRequest { change: Some(change), request_id };
-                client.create_change(self.stage.request(person, message)).await
-            }
-            Verb::Update(edit) => {
-                let message = edited(edit, id, revision.unwrap_or(*seen), request_id);
-                client.update_change(self.stage.request(person, message)).await
-            }
-            Verb::Request => call!(request_change, RequestChangeRequest {}),
-            Verb::Approve => call!(approve_change, ApproveChangeRequest { note: "Fine.".to_owned() }),
-            Verb::Reject => call!(reject_change, RejectChangeRequest { reason: "Too risky.".to_owned() }),
-            Verb::Schedule(start, end) => {
-                let window = window(self.stage.clock.now(), *start, *end);
-                call!(
-                    schedule_change,
-                    ScheduleChangeRequest {
-                        planned_start_time: Some(kit::bus::timestamp(window.start)),
-                        planned_end_time: Some(kit::bus::timestamp(window.end)),
-                    }
-                )
-            }
-            Verb::Start => call!(start_change, StartChangeRequest {}),
-            Verb::Complete => call!(complete_change, CompleteChangeRequest { outcome_notes: String::new() }),
-            Verb::Fail(notes) => call!(fail_change, FailChangeRequest { outcome_notes: (*notes).to_owned() }),
-            Verb::Close(notes) => call!(close_change, CloseChangeRequest { review_notes: (*notes).to_owned() }),
-            Verb::Cancel => call!(cancel_change, CancelChangeRequest { reason: "Not needed.".to_owned() }),
-        };
-        answer.map(tonic::Response::into_inner)
-    }
 }
 
 fn risk_on_the_wire(risk: Risk) -> i32 {
@@ -574,19 +476,28 @@ fn the_service_does_what_the_domain_says_whatever_is_asked() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let mut runner = TestRunner::new(config());
-    let outcome = runner.run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
-        Twin::test_sequential(config(), model, commands, seen);
+    let (began, done) = (Instant::now(), Cell::new(0));
+    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
+        if asked().is_some() || began.elapsed() < AT_MOST {
+            Twin::test_sequential(config(), model, commands, seen);
+            done.set(done.get() + 1);
+        }
         Ok(())
     });
     DESK.take();
     if let Err(error) = outcome {
         panic!("{error}");
     }
+    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
+}
+
+/// How many cases somebody asked for.
+fn asked() -> Option<u32> {
+    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
+    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok())
 }
 
 fn config() -> Config {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    Config { cases: cases.unwrap_or(32), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
+    Config { cases: asked().unwrap_or(32), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
 }
