@@ -70,6 +70,8 @@ class Hand:
     def _cancel(self, call: Any, operation: Any) -> None:
         """Hangs up at a random moment of the time that such calls take."""
         began = time.monotonic()
+        answered: List[float] = []
+        call.add_done_callback(lambda _: answered.append(time.monotonic()))
         time.sleep(self.dice.uniform(0, self.usual * 1.5))
         call.cancel()
         try:
@@ -82,7 +84,8 @@ class Hand:
                 self.wrong.append(f"{error.code().name} {error.details()}")
             return
         self.finished += 1
-        self.usual = 0.95 * self.usual + 0.05 * (time.monotonic() - began)
+        if answered:
+            self.usual = 0.95 * self.usual + 0.05 * (answered[0] - began)
         if operation is not None:
             operation.acked_at, operation.answer = time.time(), contract.to_json(found)
 
