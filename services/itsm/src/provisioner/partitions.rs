@@ -284,7 +284,11 @@ mod tests {
         // What came before its day had a partition has moved there; the rest stays.
         for table in ["intake_2026_11_22", "intake_rest"] {
             let count = format!("select count(*) from incident.{table}");
-            assert_eq!(sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(&pool).await.unwrap(), 1, "{table}");
+            assert_eq!(
+                sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(&pool).await.unwrap(),
+                1,
+                "{table}"
+            );
         }
 
         let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_795_438_800, 0));

@@ -137,9 +137,8 @@ impl Retention {
     /// Names the key that is too short, and what it must not be shorter than.
     pub fn check(&self) -> Result<(), Disorder> {
         let stream = Period::new(EVENT_AGE);
-        let wrong = |key: &str, period: Period, why: String| {
-            Err(Disorder { key: format!("retention.{key}"), period, why })
-        };
+        let wrong =
+            |key: &str, period: Period, why: String| Err(Disorder { key: format!("retention.{key}"), period, why });
         if self.feeds <= stream {
             return wrong("feeds", self.feeds, format!("the event streams keep {stream}, and a feed must keep longer"));
         }
@@ -172,8 +171,8 @@ impl Retention {
     fn said<'a>(&'a self, class: &'a str) -> impl Iterator<Item = (String, Period)> + 'a {
         let all = self.of(class).map(|period| (class.to_owned(), period));
         let tenants = self.tenants.iter();
-        let tenants = tenants
-            .filter_map(move |(slug, periods)| Some((format!("tenants.{slug}.{class}"), periods.of(class)?)));
+        let tenants =
+            tenants.filter_map(move |(slug, periods)| Some((format!("tenants.{slug}.{class}"), periods.of(class)?)));
         all.into_iter().chain(tenants)
     }
 }
@@ -196,7 +195,10 @@ mod tests {
         let text = said("feeds = '7d'");
         assert_eq!(text, "`retention.feeds` is 7d, but the event streams keep 7d, and a feed must keep longer");
         let text = said("feeds = '200d'");
-        assert_eq!(text, "`retention.feeds_at_most` is 180d, but `retention.feeds` is 200d, and it must be at least that");
+        assert_eq!(
+            text,
+            "`retention.feeds_at_most` is 180d, but `retention.feeds` is 200d, and it must be at least that"
+        );
         let text = said("alerts = '89d'");
         assert!(text.starts_with("`retention.alerts` is 89d, but `retention.feeds` is 90d"), "{text}");
         let text = said("tenants = { acme = { incidents = '30d' } }");

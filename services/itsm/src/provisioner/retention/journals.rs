@@ -56,13 +56,17 @@ impl Round<'_> {
 
     /// None where nothing was ever said.
     async fn going(&self, schema: &str) -> anyhow::Result<Option<Going>> {
-        let query = format!("select position, at, (select max(position) from {schema}.feed) from {schema}.feed order by position limit 1");
+        let query = format!(
+            "select position, at, (select max(position) from {schema}.feed) from {schema}.feed order by position limit 1"
+        );
         let first = sqlx::query_as(AssertSqlSafe(query)).fetch_optional(self.pool).await?;
         let Some((first, at, head)): Option<(i64, chrono::DateTime<chrono::Utc>, i64)> = first else { return Ok(None) };
         // The feed is dated by another clock, which is held to the same time.
         let before = at - TimeDelta::hours(1);
         let of_pruned = if head - first < SHORT_FEED {
-            format!("$1::timestamptz is not null and not exists (select from {schema}.feed f where f.record_id = p.record_id)")
+            format!(
+                "$1::timestamptz is not null and not exists (select from {schema}.feed f where f.record_id = p.record_id)"
+            )
         } else {
             "p.at < $1".to_owned()
         };

@@ -168,8 +168,7 @@ impl Round<'_> {
     async fn begin(&self, schema: &str) -> anyhow::Result<Transaction<'static, Postgres>> {
         let mut tx = self.pool.begin().await.context("cannot begin")?;
         self.holds.still_stand(&mut tx).await?;
-        let statement =
-            format!("set local role \"{schema}_owner\"; set local lock_timeout = {LOCK_TIMEOUT_MS}");
+        let statement = format!("set local role \"{schema}_owner\"; set local lock_timeout = {LOCK_TIMEOUT_MS}");
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *tx).await?;
         Ok(tx)
     }

@@ -119,8 +119,7 @@ impl Round<'_> {
         );
         let any = format!("select exists (select from {} r where {goes})", swap.old());
         let any = sqlx::query_scalar(AssertSqlSafe(any)).bind(&past.but).bind(past.for_all);
-        let any: bool =
-            any.bind(&self.holds.tenants).bind(&self.holds.records).fetch_one(&mut *connection).await?;
+        let any: bool = any.bind(&self.holds.tenants).bind(&self.holds.records).fetch_one(&mut *connection).await?;
         if !any {
             return Ok(false);
         }

@@ -86,14 +86,22 @@ impl Stage {
 
     /// A tenant by its slug.
     pub async fn tenant(&self, slug: &str) -> Uuid {
-        let statement = "insert into directory.tenants (id, revision, slug, display_name, state, created_at, updated_at)
+        let statement =
+            "insert into directory.tenants (id, revision, slug, display_name, state, created_at, updated_at)
             values (gen_random_uuid(), 1, $1, $1, 'ACTIVE', now(), now()) returning id";
         sqlx::query_scalar(statement).bind(slug).fetch_one(&self.pool).await.unwrap()
     }
 
     /// An incident that was made and perhaps closed so many days before `now`; its two events are
     /// numbered when [`Self::relay`] is called.
-    pub async fn incident(&self, tenant: Uuid, now: DateTime<Utc>, number: i64, made: i64, closed: Option<i64>) -> Uuid {
+    pub async fn incident(
+        &self,
+        tenant: Uuid,
+        now: DateTime<Utc>,
+        number: i64,
+        made: i64,
+        closed: Option<i64>,
+    ) -> Uuid {
         let before = |days| now - TimeDelta::days(days);
         sqlx::query_scalar("select stage.incident($1, $2, $3, $4)")
             .bind(tenant)

@@ -44,11 +44,14 @@ async fn what_ended_long_ago_goes_and_what_is_open_held_or_kept_longer_stays() {
     stage.incident(acme, now, 20, 1, None).await;
     stage.relay("incident", now).await;
     stage.read("sla", "incident", 24).await;
-    stage.run("insert into incident.timer select tenant_id, 'acme', id, 'auto_close', now() from incident.incidents").await;
+    stage
+        .run("insert into incident.timer select tenant_id, 'acme', id, 'auto_close', now() from incident.incidents")
+        .await;
     let mut connection = stage.pool.acquire().await.unwrap();
     let because = ("Ada", "case 4711");
     let hold = holds::place(&mut connection, wiring::kept(), "held", None, because, now).await.unwrap();
-    let by_number = holds::place(&mut connection, wiring::kept(), "acme", Some("INC0000014"), because, now).await.unwrap();
+    let by_number =
+        holds::place(&mut connection, wiring::kept(), "acme", Some("INC0000014"), because, now).await.unwrap();
 
     let mut pruner = stage.pruner("incidents = '100d'\ntenants = { slow = { incidents = '365d' } }");
     let report = round(&mut pruner, now).await;
@@ -57,7 +60,10 @@ async fn what_ended_long_ago_goes_and_what_is_open_held_or_kept_longer_stays() {
     assert_eq!(stage.count("select count(*) from incident.timer").await, 6);
     // Their journals went with the month, and exactly theirs; nothing remembers them any more.
     assert_eq!(stage.count(JOURNALS).await, 12, "{report:?}");
-    assert_eq!(stage.ids("select distinct record_id from incident.journal where at < now() - interval '9 days'").await, stay);
+    assert_eq!(
+        stage.ids("select distinct record_id from incident.journal where at < now() - interval '9 days'").await,
+        stay
+    );
     assert_eq!(stage.count("select count(*) from incident.pruned").await, 0);
     assert_eq!(report.rewritten.iter().filter(|name| name.starts_with("incident.journal_")).count(), 1, "{report:?}");
     assert!(round(&mut pruner, now).await.rewritten.is_empty());
@@ -90,7 +96,10 @@ async fn holds_say_who_and_why_and_find_their_record() {
     };
     assert!(said(&mut connection, "nobody", None, because).await.contains("no tenant `nobody`"));
     assert!(said(&mut connection, "acme", Some("INC0000043"), because).await.contains("no record `INC0000043`"));
-    assert!(said(&mut connection, "other", Some("INC0000042"), because).await.contains("no record"), "another tenant's");
+    assert!(
+        said(&mut connection, "other", Some("INC0000042"), because).await.contains("no record"),
+        "another tenant's"
+    );
     assert!(said(&mut connection, "acme", None, ("", "x")).await.contains("who placed it and why"));
     let hold = holds::place(&mut connection, kept, "acme", Some(&id.to_string()), because, now).await.unwrap();
     assert!(said(&mut connection, "acme", Some("INC0000042"), because).await.contains("held already"));
@@ -192,8 +201,12 @@ async fn raw_alerts_and_attempts_go_by_whole_partitions_but_for_who_keeps_longer
     let stage = Stage::set().await;
     let now = now();
     stage.partitions(now - TimeDelta::days(160), now).await;
-    let [acme, slow, held, brief] =
-        [stage.tenant("acme").await, stage.tenant("slow").await, stage.tenant("held").await, stage.tenant("brief").await];
+    let [acme, slow, held, brief] = [
+        stage.tenant("acme").await,
+        stage.tenant("slow").await,
+        stage.tenant("held").await,
+        stage.tenant("brief").await,
+    ];
     for day in (0..50_i64).step_by(2) {
         crate::provisioner::partitions::ensure_partitions(&stage.pool, wiring::kept(), now - TimeDelta::days(day))
             .await
@@ -216,7 +229,8 @@ async fn raw_alerts_and_attempts_go_by_whole_partitions_but_for_who_keeps_longer
     holds::place(&mut connection, wiring::kept(), "held", None, ("Ada", "case"), now).await.unwrap();
     let mut pruner = stage.pruner("tenants = { slow = { raw_alerts = '40d' }, brief = { raw_alerts = '7d' } }");
     let report = round(&mut pruner, now).await;
-    let left = async |tenant: &str| stage.count(&format!("select count(*) from alert.intake where tenant_id {tenant}")).await;
+    let left =
+        async |tenant: &str| stage.count(&format!("select count(*) from alert.intake where tenant_id {tenant}")).await;
     // A day goes when its end is past the period: today, the days between, and the one that is not yet.
     for (tenant, days) in [(acme, 31), (slow, 41), (brief, 8)] {
         assert_eq!(left(&format!("= '{tenant}'")).await, days);
@@ -348,9 +362,14 @@ async fn a_rewrite_keeps_what_is_written_meanwhile_and_lets_nobody_wait() {
     assert_eq!(stage.count(JOURNALS).await, revision + 20_000);
     // The feed was rewritten meanwhile too: dense, and every event of it once.
     let numbered = "select count(*) from incident.feed";
-    assert_eq!(stage.count("select max(position) - min(position) + 1 from incident.feed").await, stage.count(numbered).await);
-    let told = format!("select (select count(distinct revision) from incident.feed where record_id = '{open}' and revision > 2)
-        + (select count(*) from incident.outbox)");
+    assert_eq!(
+        stage.count("select max(position) - min(position) + 1 from incident.feed").await,
+        stage.count(numbered).await
+    );
+    let told = format!(
+        "select (select count(distinct revision) from incident.feed where record_id = '{open}' and revision > 2)
+        + (select count(*) from incident.outbox)"
+    );
     assert_eq!(stage.count(&told).await, revision - 2);
     let kept = "select count(*) from incident.journal j join incident.incidents i on i.id = j.record_id";
     assert_eq!(stage.count(kept).await, revision + 20_000);
