@@ -14,7 +14,7 @@ export INSTA_UPDATE := no
 CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
-.PHONY: help up test check test-senders bench bench-smoke bench-programs faults faults-mutants faults-ci
+.PHONY: help up test check test-senders test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
 .PHONY: fmt licences unused one-tls contract contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
@@ -78,6 +78,15 @@ faults-ci: ## part of CI: five minutes of faults with a fixed seed, on the debug
 .PHONY: $(MUTANTS_BINARY)
 $(MUTANTS_BINARY):
 	RUSTFLAGS='--cfg mutants' cargo build --locked -p itsm --target-dir target/mutants
+
+# The document and its answers at length; SECONDS is what schemathesis may take.
+test-openapi: ## everything that the served OpenAPI allows and forbids, asked (make test-openapi SECONDS=180 SEED=2)
+	@tools/setup openapi
+	cargo build --release --locked -p itsm
+	tests/openapi/run --itsm target/release/itsm --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(ARGS)
+
+fuzz: ## libFuzzer on every target, ten minutes each (make fuzz SECONDS=60 ONLY=filters)
+	@tools/fuzz $(or $(SECONDS),600) $(ONLY)
 
 unit-tests: ## part of test: ARGS="-p incident" or ARGS="-E 'test(reopen)'" chooses
 	tools/testenv cargo nextest run --workspace --locked $(ARGS)

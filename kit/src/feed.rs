@@ -2,11 +2,17 @@
 //! services, and the head that `Watch` waits on. Read by position, never by a sequence: a cursor
 //! over a sequence skips rows that commit late.
 
+use std::time::Duration;
+
 use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionResponse, SnapshotEntry};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
-use crate::{journal, problem::Problem};
+use crate::{clock, journal, problem::Problem};
+
+/// How long `Position` waits for what is being done.
+const SETTLES_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Where a feed begins and ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,11 +115,31 @@ pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<Snapshot
         .collect()
 }
 
-/// Answers `Internal.Position`.
+/// Answers `Internal.Position`: a position that covers all that was committed, and all that was
+/// being done, when it was asked for. Whoever has read up to it knows of everything before.
 ///
 /// # Errors
-/// As [`extent`].
+/// As [`extent`]; unavailable too while something stays unfinished, or not numbered.
 pub async fn position(pool: &PgPool, schema: &'static str) -> Result<PositionResponse, Problem> {
+    let numbered = async {
+        let begun: i64 =
+            sqlx::query_scalar("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetch_one(pool).await?;
+        let over = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1";
+        until(pool, over, begun).await?;
+        let last = format!("select coalesce(max(seq), 0) from {schema}.outbox");
+        let last: i64 = sqlx::query_scalar(AssertSqlSafe(last)).fetch_one(pool).await?;
+        until(pool, &format!("select not exists (select from {schema}.outbox where seq <= $1)"), last).await
+    };
+    let late = || Problem::Unavailable("a position that covers everything", None);
+    tokio::time::timeout(SETTLES_WITHIN, numbered).await.map_err(|_| late())??;
     let extent = extent(pool, schema).await?;
     Ok(PositionResponse { incarnation: extent.incarnation.to_string(), head_position: extent.head })
+}
+
+/// Asks until the answer is yes.
+async fn until(pool: &PgPool, question: &str, about: i64) -> Result<(), sqlx::Error> {
+    while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(question)).bind(about).fetch_one(pool).await? {
+        clock::pause(LOOK_EVERY).await;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -66,7 +66,8 @@ pub struct Relay {
     bus: Client,
     wake: Wake,
     head: watch::Sender<i64>,
-    again: Arc<Notify>,
+    /// What the lease says is acknowledged, as this process wrote it last.
+    saved: AtomicI64,
     #[cfg(mutants)]
     last_seq: std::sync::atomic::AtomicI64,
 }
@@ -89,7 +90,7 @@ impl Relay {
             bus,
             wake,
             head: watch::channel(0).0,
-            again: Arc::default(),
+            saved: AtomicI64::new(0),
             #[cfg(mutants)]
             last_seq: Default::default(),
         }
@@ -105,12 +106,6 @@ impl Relay {
     #[must_use]
     pub fn head(&self) -> watch::Receiver<i64> {
         self.head.subscribe()
-    }
-
-    /// Tells it that the stream came back empty or short, so that it publishes the last hour again.
-    #[must_use]
-    pub fn publish_again(&self) -> Arc<Notify> {
-        Arc::clone(&self.again)
     }
 
     /// Works for ever; whoever drops it stops it.
@@ -209,8 +204,8 @@ impl Relay {
                 select base.position + row_number() over (order by taken.seq), taken.tenant_id, taken.record_id, taken.revision, $3, clock_timestamp()
                 from taken cross join base
                 returning position, record_id, revision)
-             select h.held, n.position, {}
-             from (select exists (select from held) as held) h
+             select h.held as acknowledged, n.position, {}
+             from (select (select position from held) as held) h
              left join (numbered n join {schema}.journal j on j.record_id = n.record_id and j.revision = n.revision) on true
              order by n.position",
             lease.renewal(),
@@ -225,8 +220,12 @@ impl Relay {
             .await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
-            if due && !row.try_get::<bool, _>("held")? {
-                return Err(Lost(lease.name.clone()).into());
+            match row.try_get::<Option<i64>, _>("acknowledged")? {
+                Some(acknowledged) if acknowledged < self.saved.load(Ordering::Relaxed) => {
+                    return Err("the stream lost what it had acknowledged; publishing it again".into());
+                }
+                None if due => return Err(Lost(lease.name.clone()).into()),
+                Some(_) | None => {}
             }
             if let Some(position) = row.try_get("position")? {
                 entries.push(journal::read(row, position)?);
@@ -274,7 +273,7 @@ impl Relay {
             .build(self.bus.clone());
         let mut acknowledged = lease.position;
         let mut next = acknowledged + 1;
-        let mut saved = acknowledged;
+        self.saved.store(acknowledged, Ordering::Relaxed);
         let mut waiting = FuturesOrdered::new();
         let mut gather = tokio::time::interval(GATHER);
         gather.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -290,10 +289,9 @@ impl Relay {
                             waiting.push_back(self.publish(&stream, lease, &entry).await);
                         }
                     }
-                    if saved != acknowledged {
+                    if self.saved.load(Ordering::Relaxed) != acknowledged {
                         crate::fail_point!("relay.after_publish");
                         self.save(lease, acknowledged).await?;
-                        saved = acknowledged;
                     }
                 }
                 Some((position, acknowledgement)) = waiting.next(), if !waiting.is_empty() => match acknowledgement {
@@ -318,12 +316,6 @@ impl Relay {
                             next += 1;
                         }
                     }
-                }
-                () = self.again.notified() => {
-                    acknowledged = self.an_hour_ago().await?.min(acknowledged);
-                    waiting = FuturesOrdered::new();
-                    next = acknowledged + 1;
-                    tracing::info!(service = self.service, from = next, "the stream came back short; publishing the last hour again");
                 }
             }
         }
@@ -351,23 +343,26 @@ impl Relay {
     }
 
     /// Without waiting for the disk: what is lost is published once more.
+    /// Without waiting for the disk: what is lost is published once more.
     async fn save(&self, lease: &Lease, position: i64) -> Result<(), BoxError> {
-        let statement =
-            format!("update {}.lease set position = $1 where name = 'relay' and {}", self.service, lease::mine());
+        let statement = format!(
+            "with s as materialized (select set_config('synchronous_commit', 'off', true))
+             update {}.lease set position = $1 where name = 'relay' and {} and position = $4 and exists (select from s)",
+            self.service,
+            lease::mine()
+        );
         let done = sqlx::query(AssertSqlSafe(statement))
             .bind(position)
             .bind(&lease.holder)
             .bind(lease.epoch)
+            .bind(self.saved.load(Ordering::Relaxed))
             .execute(&self.database.workers)
             .await?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(Lost(lease.name.clone()).into()) }
-    }
-
-    async fn an_hour_ago(&self) -> Result<i64, sqlx::Error> {
-        let statement = format!(
-            "select coalesce(min(position) - 1, 0) from {}.feed where at > clock_timestamp() - interval '1 hour'",
-            self.service
-        );
-        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await
+        if done.rows_affected() != 1 {
+            // Taken by another, or set back because the stream lost something: either way, begin anew.
+            return Err(Lost(lease.name.clone()).into());
+        }
+        self.saved.store(position, Ordering::Relaxed);
+        Ok(())
     }
 }

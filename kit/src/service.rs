@@ -10,10 +10,7 @@ use std::{
 };
 
 use async_nats::Client;
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::Notify,
-};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::Server};
@@ -70,16 +67,9 @@ pub struct Tasks {
     stop: CancellationToken,
     failed: CancellationToken,
     tracker: TaskTracker,
-    relays: Arc<Mutex<HashMap<&'static str, Arc<Notify>>>>,
 }
 
 impl Tasks {
-    /// The relay of a service of this process, to be told that its stream came back empty or short.
-    #[must_use]
-    pub fn relay(&self, service: &str) -> Option<Arc<Notify>> {
-        self.relays.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned()
-    }
-
     /// Runs a task until the stop.
     pub fn spawn(
         &self,
@@ -166,7 +156,6 @@ impl Context {
     #[must_use]
     pub fn start_relay(&self) -> Arc<Relay> {
         let relay = Arc::new(Relay::new(self.database.clone(), self.bus.clone(), self.holder.clone()));
-        self.tasks.relays.lock().unwrap_or_else(PoisonError::into_inner).insert(self.service, relay.publish_again());
         let (running, stopping) = (Arc::clone(&relay), Arc::clone(&relay));
         self.tasks.spawn(self.service, "relay", async move {
             running.run().await;

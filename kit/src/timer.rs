@@ -17,7 +17,7 @@ use crate::{
     metrics,
 };
 
-const BATCH: i64 = 50;
+const BATCH: i64 = 200;
 /// How long a timer that failed is left alone.
 const RETRY: TimeDelta = TimeDelta::seconds(5);
 const POLL: Duration = Duration::from_secs(1);
@@ -47,6 +47,12 @@ pub trait Due: Send + Sync + 'static {
     fn prepare<'a>(&'a self, timers: &'a [Timer]) -> BoxFuture<'a, bool> {
         let _ = timers;
         Box::pin(async { true })
+    }
+
+    /// Reads what the timers of a batch need, at once, into the transaction's memo.
+    fn load<'a>(&'a self, tx: &'a mut Transaction, timers: &'a [Timer]) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = (tx, timers);
+        Box::pin(async { Ok(()) })
     }
 
     /// Applies one timer, whose row is already taken; judges the record anew, since what was due
@@ -158,6 +164,7 @@ impl Sweep {
         let lock = format!("select from {} where id = any ($1) order by id for update", self.table);
         sqlx::query(AssertSqlSafe(lock)).bind(records).execute(tx.connection()).await?;
         let taken = self.claim(&mut tx, timers).await?;
+        due.load(&mut tx, timers).await?;
         for timer in timers {
             if taken.contains(&(timer.record_id, timer.kind.clone())) || crate::planted!("timer_without_compare") {
                 due.fire(&mut tx, timer, now).await?;

@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -64,6 +65,23 @@ class Bench(unittest.TestCase):
     def test_the_last_good_place_is_found(self):
         for good in range(1, 9):
             self.assertEqual(search(lambda place, good=good: place < good, 9), good - 1)
+
+    def test_the_document_has_every_figure_and_keeps_what_people_wrote(self):
+        place = SimpleNamespace(run=lambda command, seconds: f"{Path(command[0]).name} 1.0\n", itsm=Path("itsm"),
+                                postgres=Path("bin"), nats=Path("nats-server"))
+        world = SimpleNamespace(place=place, quiet=SimpleNamespace(gave_up=2))
+        row = Row("P1", "a rate", 0.45, 0.65, lambda pair: None)
+        results = [Result(row, [0.5, 0.7, 0.6], 3, False, "pgbench 4000/s"), Result(row, [], 0, False, "FAILED: lost")]
+        pairs = {"P1": [{"own": {"stages": {"itsm_ms": 0.5, "commits": 2.0, "statements": ["select"]}}}]}
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(report, "alertmanager", lambda: ["alertmanager"]):
+            path = Path(folder) / "performance.md"
+            path.write_text(f"formerly\n{report.BEGIN}\nmine\n{report.END}\n")
+            report.write(path, results, pairs, world, 90)
+            text = path.read_text()
+        for wanted in ("| P1 | a rate | ≥ 0.45 | ≥ 0.65 | 0.60 | 0.50 to 0.70 | 3 of 3 | pass |", "- P1: pgbench 4000/s",
+                       "not measured", "| itsm, ms of CPU | 0.50 |", "\nmine\n", "2 stretches", "postgres 1.0"):
+            self.assertIn(wanted, text)
+        self.assertNotIn("formerly", text)
 
     def test_what_people_wrote_is_kept(self):
         with tempfile.TemporaryDirectory() as folder:

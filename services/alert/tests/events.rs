@@ -111,6 +111,21 @@ async fn a_message_delivered_again_takes_effect_once() {
 }
 
 #[tokio::test]
+async fn a_message_given_twice_in_one_batch_counts_once() {
+    // What waits too long in a client is delivered again, and both copies may be taken together.
+    let (desk, _) = Desk::open().await;
+    let message = Message {
+        place: Place { incarnation: 1, sequence: 1, at: stage_time(&desk.stage) },
+        received_at: stage_time(&desk.stage),
+        subject: "alerts.default.demo".to_owned(),
+        headers: Default::default(),
+        body: FIRING.into(),
+    };
+    assert!(desk.app.take_in(&[message.clone(), message], None).await.unwrap().is_empty());
+    assert_eq!(desk.alerts("").await[0].occurrence_count, 1);
+}
+
+#[tokio::test]
 async fn a_stream_made_anew_is_taken_from_its_beginning() {
     let (desk, _) = Desk::open().await;
     desk.publish(FIRING).await;

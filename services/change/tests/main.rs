@@ -5,4 +5,5 @@
 mod api;
 mod desk;
 mod events;
+mod model;
 mod store;

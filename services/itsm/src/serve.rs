@@ -85,22 +85,13 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
     let mut process = Process::new(settings, &paths, bus, holder.clone(), readiness.clone())?;
     let outcome = async {
         start(&mut process, &options, database.as_ref()).await?;
-        let (services, beside) = (process.tasks().clone(), Tasks::default());
+        let beside = Tasks::default();
         let provisioner = async {
             match (directory, &database) {
                 (Some(directory), Some(database)) if options.runs(PROVISIONER) => {
                     let owner = (steward::owner_pool(database), retention);
                     readiness.waits_for(PROVISIONER, "streams", "the lease, or NATS");
-                    steward::run_one_of_several(
-                        wanted,
-                        directory,
-                        owner,
-                        holder,
-                        services,
-                        beside.stopping(),
-                        &readiness,
-                    )
-                    .await
+                    steward::run_one_of_several(wanted, directory, owner, holder, beside.stopping(), &readiness).await
                 }
                 _ => std::future::pending().await,
             }

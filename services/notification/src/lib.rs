@@ -46,6 +46,7 @@ pub async fn start(context: Context, settings: Settings) -> Result<Arc<App>, Box
     let sweep = Arc::new(Sweep::new(context.database.clone(), "notification.deliveries", Arc::clone(&context.clock)));
     let app = Arc::new(App::new(&context, &settings, &relay, sweep.wake())?);
     events::consume::follow(&context, &app);
+    context.tasks.spawn(context.service, "claimant", Arc::clone(&app).live_for_ever(context.holder.clone()));
     context.tasks.spawn(context.service, "sender", Arc::clone(&app).send_for_ever());
     let outbound = Arc::clone(&app.outbound);
     context.tasks.at_stop(async move { outbound.drain().await });

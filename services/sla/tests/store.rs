@@ -112,7 +112,8 @@ async fn read_models_keep_only_what_is_newer() {
     let (newer, older) = (seen(IncidentState::Pending, 2, now()).incident, seen(IncidentState::New, 1, now()).incident);
     store::read_models::keep_incident(&mut tx, tenant, &newer).await.unwrap();
     store::read_models::keep_incident(&mut tx, tenant, &older).await.unwrap();
-    assert_eq!(store::read_models::team_of_incident(&mut tx, tenant, newer.id).await.unwrap(), newer.team_id);
+    let teams = store::read_models::teams_of_incidents(&mut tx, &[newer.id]).await.unwrap();
+    assert_eq!(teams.get(&newer.id).copied(), newer.team_id);
     let service =
         store::read_models::Service { id: ServiceId::draw(), revision: 2, name: "shop".to_owned(), retired: true };
     let before = store::read_models::Service { revision: 1, retired: false, ..service.clone() };
@@ -138,4 +139,29 @@ async fn nobody_sees_another_tenants_rows() {
     assert!(store::calendars::list(&mut other, &page).await.unwrap().is_empty());
     let mut worker = database.begin_worker([TenantId::draw()]).await.unwrap();
     assert_eq!(store::calendars::find(&mut worker, calendar.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn in_a_batch_of_several_tenants_each_has_its_own_agreements() {
+    let stage = Stage::set(&[("sla", &MIGRATOR)]).await;
+    let (database, tenant) = (stage.database("sla"), stage.tenant.clone());
+    let (cause, calendar) = (cause(&tenant), calendar());
+    let wanted = NewAgreement {
+        display_name: "Default".to_owned(),
+        kind: AgreementKind::Sla,
+        service_id: None,
+        targets: default_targets(calendar.id),
+    };
+    let calendars = BTreeMap::from([(calendar.id, calendar)]);
+    let mut tx = database.begin(tenant.id).await.unwrap();
+    let draft = Agreement::create(AgreementId::draw(), wanted, &calendars, now()).unwrap();
+    let draft = store::agreements::commit(&mut tx, draft, &cause).await.unwrap();
+    let active = draft.activate(&calendars, now()).unwrap();
+    store::agreements::commit(&mut tx, active, &cause).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let other = TenantId::draw();
+    let mut batch = database.begin_worker([tenant.id, other]).await.unwrap();
+    assert_eq!(store::agreements::recall_active_for(&mut batch, tenant.id, None).await.unwrap().len(), 1);
+    assert!(store::agreements::recall_active_for(&mut batch, other, None).await.unwrap().is_empty());
 }

@@ -132,10 +132,13 @@ class Place:
 
     def run(self, command: List, seconds: float = 300, **options) -> str:
         """Runs to the end and gives what was printed."""
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds,
-                              env=options.pop("env", self.environment()), **options)
+        words = " ".join(str(part) for part in command[:4])
+        try:
+            done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds,
+                                  env=options.pop("env", self.environment()), **options)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{words} ... did not end within {seconds:.0f} s") from None
         if done.returncode != 0:
-            words = " ".join(str(part) for part in command[:4])
             raise BenchError(f"{words} ...: {(done.stderr or done.stdout).strip()[-1500:]}")
         return done.stdout
 

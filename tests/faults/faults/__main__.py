@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -17,7 +18,7 @@ from . import catalogue, mutants
 from .context import Context, Options
 from .report import Report
 
-USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT MUTANTS POINTS KEEP FOLDER"
+USAGE = "NAME=VALUE of SEED ROUNDS ONLY LONG SELECTION BIN MUTANT MUTANTS CONTROLS POINTS KEEP FOLDER"
 SELECTIONS = {"ci": ("ci",), "normal": ("ci", "normal"), "long": ("ci", "normal", "long")}
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -62,13 +63,16 @@ def main(words: list[str]) -> int:
     if points and points.exists():
         options.points = shutil.copy2(points, folder / "itsm-points")
     signal.signal(signal.SIGTERM, interrupted_by)
+    # The NATS client tells of each broken connection; here they are broken on purpose.
+    for name in ("nats", "nats.aio.client", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if given.get("MUTANTS", "") not in ("", "0"):
         print(f"seed {seed}, planted faults, {binary}, folder {folder}", flush=True)
         context = Context(options)
         if not options.fail_points:
             raise SystemExit(f"{binary} was not built with --cfg mutants")
         try:
-            return mutants.run(context, only)
+            return mutants.run(context, only, given.get("CONTROLS", "1") != "0")
         except KeyboardInterrupt:
             return 1
         finally:

@@ -291,6 +291,12 @@ def alerts_are_stored_and_counted_once(evidence: Evidence) -> list[Violation]:
         rows = by_key[(tenant, key)]
         raises = [operation for operation in operations if operation.kind == "alert.raise"]
         if any(operation.acked for operation in raises) and not rows:
+            outcomes = [row["outcome"] for operation in raises for row in stored[operation.id]]
+            if outcomes and all("before an end that is known" in outcome for outcome in outcomes):
+                # Its end was looked at first: no episode was left to tell, which the rules allow.
+                evidence.figures["conditions over before they were looked at"] = evidence.figures.get(
+                    "conditions over before they were looked at", 0) + 1
+                continue
             found.append(Violation("I1", f"alert {key} was acknowledged, and there is no alert", "lost"))
             continue
         if sum(row["state"] == "ACTIVE" for row in rows) > 1 or len(rows) > len(raises):
@@ -663,7 +669,7 @@ def everyone_was_told_once(evidence: Evidence) -> list[Violation]:
 
 def ruled_events(evidence: Evidence) -> list[tuple[Entry, Any]]:
     """The events that the run's rules tell, with their tenant."""
-    by_team = {tenant.team_id: tenant for tenant in evidence.world.tenants.values()}
+    by_team = {tenant.team_id: tenant for tenant in evidence.world.tenants.values() if evidence.world.told}
     found = []
     for entry in evidence.journals["incident"]:
         if entry.type == "opened":

@@ -93,7 +93,8 @@ class Context:
     def stage(self, **wanted: Any) -> "Stage":
         """A fresh installation with load ready to start. Keywords: workers, rate, nats (bool), hooks
         (names of further webhook receivers), settings ({section: {key: value}}), env, target
-        ("serve" or "up"), response_seconds, resolution_seconds, sampled (bool), title."""
+        ("serve" or "up"), response_seconds, resolution_seconds, told (bool: whether there are rules), sampled
+        (bool), title."""
         self._stages += 1
         return Stage(self, self._stages, **wanted)
 
@@ -108,16 +109,14 @@ class Stage:
     def __init__(self, context: Context, count: int, workers: int = 6, rate: float = 15.0, nats: bool = True,
                  hooks: Sequence[str] = (), settings: dict[str, dict[str, Any]] | None = None, env: dict[str, str] | None = None,
                  target: str = "serve", response_seconds: int = world_module.RESPONSE_SECONDS,
-                 resolution_seconds: int = world_module.RESOLUTION_SECONDS, sampled: bool = True, title: str = "") -> None:
+                 resolution_seconds: int = world_module.RESOLUTION_SECONDS, sampled: bool = True, title: str = "",
+                 told: bool = True) -> None:
         self.context = context
         self.folder = context.options.folder / f"{context.number.lower()}-{count}"
         self._wanted = (workers, rate, nats)
-        self._targets = (response_seconds, resolution_seconds)
+        self._targets = (response_seconds, resolution_seconds, told)
         self._hooks = [*world_module.hooks(), *hooks]
         self._settings, self._env, self._target, self._sampled = settings or {}, dict(env or {}), target, sampled
-        if context.options.mutant:
-            self._env.setdefault("ITSM_MUTANT", context.options.mutant)
-            self._sampled = True
         self.report = Report(context.number, title or context.title)
         self.fault_times: list[tuple[float, float]] = []
         self.finished = False
@@ -140,6 +139,8 @@ class Stage:
             self.ledger = Ledger(self.folder / "ledger.jsonl")
             self.start_seconds = self.system.start()
             self.world = world_module.build(self.system, self.sinks, *self._targets)
+            if self.context.options.mutant:
+                self._plant(self.context.options.mutant)
             workers, rate, nats = self._wanted
             self.driver = Driver(self.system, self.world, self.ledger, self.context.seed, workers, rate, nats)
             self.sampler = Sampler(self.system)
@@ -175,6 +176,15 @@ class Stage:
                     part.stop()
                 elif part is not None:
                     part.close()
+
+    def _plant(self, mutant: str) -> None:
+        """Every service once more, with a planted fault; setting up was done without it."""
+        self.system.extra_env["ITSM_MUTANT"] = mutant
+        for name, replica in self.system.running():
+            self.system.stop(name, replica)
+            self.system.launch(name, replica)
+        for name, replica in self.system.running():
+            self.system.wait_ready(name, replica)
 
     # ---- what faults call --------------------------------------------------------------------------
 
@@ -257,41 +267,40 @@ class Stage:
     def settled(self) -> list[str]:
         """What is still under way; empty when nothing is."""
         waiting = self.behind(self.heads())
-        for schema in SERVICES:
-            # Targets are short, so that clocks that still run have their end soon too.
-            for kind, count in self.system.sql(
-                    f"select kind, count(*) from {schema}.timer where due_at < now() + interval '60 s' group by kind"):
-                waiting.append(f"{schema} timers {kind}: {count}")
-            outbox = self.system.sql(f"select count(*) from {schema}.outbox")[0][0]
-            if outbox:
-                waiting.append(f"{schema} outbox: {outbox}")
-        pending = self.system.sql("select count(*) from notification.deliveries where state = 'PENDING'")[0][0]
-        if pending:
-            waiting.append(f"deliveries pending: {pending}")
-        running = self.system.sql("select count(*) from notification.attempts where outcome is null")[0][0]
-        if running:
-            waiting.append(f"attempts running: {running}")
+        # Targets are short, so that clocks that still run have their end soon too.
+        parts = [f"select '{schema} timers ' || kind, count(*) from {schema}.timer where due_at < now() + interval '60 s' group by kind"
+                 for schema in SERVICES]
+        parts += [f"select '{schema} outbox', count(*) from {schema}.outbox having count(*) > 0" for schema in SERVICES]
+        parts.append("select 'deliveries pending', count(*) from notification.deliveries where state = 'PENDING' having count(*) > 0")
+        parts.append("select 'attempts running', count(*) from notification.attempts where outcome is null having count(*) > 0")
+        waiting += [f"{what}: {count}" for what, count in self.system.sql(" union all ".join(parts))]
         intake = self.intake_state()
         if intake[2]:
             waiting.append(f"intake: {intake[2]}")
         return waiting
 
-    def quiet(self, within: float = QUIET_WITHIN) -> list[str]:
-        """Waits until nothing is under way, twice in a row; what still is, when time is up."""
+    def quiet(self, within: float = QUIET_WITHIN, stalled_after: float = float("inf")) -> list[str]:
+        """Waits until nothing is under way, twice in a row; what still is, when time is up, or when nothing moves."""
         deadline, still = time.monotonic() + within, 0
+        last, moved = [""], time.monotonic()
         waiting: list[str] = ["not asked yet"]
         while time.monotonic() < deadline:
             try:
                 waiting = self.settled()
             except Exception as error:  # NATS or Postgres may still be coming up.
                 waiting = [f"cannot ask: {error!r}"]
+            if waiting != last:
+                last, moved = waiting, time.monotonic()
+            if time.monotonic() - moved > stalled_after:
+                return waiting
             still = still + 1 if not waiting else 0
             if still == 2:
                 return []
             time.sleep(0.25)
         return waiting
 
-    def finish(self, skip: set[str] | frozenset[str] = frozenset(), quiet_within: float = QUIET_WITHIN) -> Report:
+    def finish(self, skip: set[str] | frozenset[str] = frozenset(), quiet_within: float = QUIET_WITHIN,
+               stalled_after: float = float("inf")) -> Report:
         """Ends the load, waits until nothing is under way, and lets the checker judge."""
         self.driver.finish()
         for name, replica in self.system.dead():
@@ -300,7 +309,7 @@ class Stage:
         if self.notification_killed:
             # A send that was cut is taken for lost after a minute.
             quiet_within = max(quiet_within, 85.0)
-        waiting = self.quiet(quiet_within)
+        waiting = self.quiet(quiet_within, stalled_after)
         if waiting:
             self.report.misses.append(f"not quiet within {quiet_within:g} s: {'; '.join(waiting[:6])}")
         if self._sampled:

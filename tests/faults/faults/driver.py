@@ -210,9 +210,15 @@ class Worker:
 
     def run(self) -> None:
         """Until the driver says stop."""
-        plans = [(self.create_incident, 14), (self.incident_verb, 26), (self.raise_alert, 16), (self.repeat_alert, 8),
+        plans: list[tuple[Callable[[], None], int]] = [(self.create_incident, 14), (self.incident_verb, 26), (self.raise_alert, 16), (self.repeat_alert, 8),
                  (self.clear_alert, 8), (self.create_change, 4), (self.change_verb, 12), (self.say_again, 6), (self.touch_alert_incident, 4),
-                 (self.reuse_message_id, 3)]
+                 (self.reuse_message_id, 5)]
+        # A third only calls and a third only sends alerts: an outage of one way must not end the load of the other.
+        of_alerts = (self.raise_alert, self.repeat_alert, self.clear_alert, self.reuse_message_id)
+        if self.number % 3 == 0:
+            plans = [plan for plan in plans if plan[0] not in of_alerts]
+        elif self.number % 3 == 1:
+            plans = [plan for plan in plans if plan[0] in of_alerts]
         steps, weights = zip(*plans)
         try:
             while not self.driver.stop_event.is_set():

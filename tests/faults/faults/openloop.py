@@ -23,7 +23,7 @@ from .ledger import Operation
 
 TICK_SECONDS = 0.002
 # After the last request, how long answers are waited for.
-TAIL_SECONDS = 15.0
+TAIL_SECONDS = 10.0
 # A connection that ends so soon after a request was sent was being closed already.
 CROSSING_SECONDS = 0.005
 
@@ -247,6 +247,10 @@ class Load:
                     planned += 1
                     self.start_one(self.began + planned / self.stream.rate)
                 await asyncio.sleep(TICK_SECONDS)
+            # What this generator was too busy for goes out now; it is as late as it is.
+            while planned < int(seconds * self.stream.rate):
+                planned += 1
+                self.start_one(self.began + planned / self.stream.rate)
         await asyncio.sleep(max(0.0, end - time.monotonic()))
         tail = time.monotonic() + TAIL_SECONDS
         while self.under_way and time.monotonic() < tail:

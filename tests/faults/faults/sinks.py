@@ -365,6 +365,8 @@ class Sinks:
             self._run(end.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self._loop.close()
         if self._log:
             self._log.close()
 

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from typing import Any, Callable, Sequence
 
@@ -337,6 +338,7 @@ class System:
         self.highest_kb: dict[str, int] = {}
         self.unexpected_ends: list[str] = []
         self._starts = 0
+        self._local = threading.local()
 
     # ---- what clients need ---------------------------------------------------------------------
 
@@ -350,10 +352,20 @@ class System:
         return (self.data / ("admin.key" if tenant == "default" else f"{tenant}.key")).read_text().strip()
 
     def sql(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of one statement, as the superuser."""
-        with self.postgres.connect() as connection:
-            cursor = connection.execute(statement, parameters)
+        """Rows of one statement, as the superuser; by a connection that each thread keeps, since a new one is dear."""
+        kept = getattr(self._local, "connection", None)
+        if kept is None or kept.closed:
+            kept = self._local.connection = self.postgres.connect()
+        try:
+            cursor = kept.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+        except psycopg.OperationalError:
+            # Postgres was restarted since; whoever breaks it on purpose awaits it here.
+            kept.close()
+            self._local.connection = None
+            with self.postgres.connect() as connection:
+                cursor = connection.execute(statement, parameters)
+                return cursor.fetchall() if cursor.description else []
 
     async def nats_admin(self, inbox: str = "_INBOX_provisioner") -> Any:
         """A NATS connection with the rights of the provisioner: it may touch every stream."""

@@ -52,6 +52,7 @@ class World:
     """All tenants."""
 
     tenants: dict[str, TenantWorld]
+    told: bool = True
 
 
 def hooks() -> list[str]:
@@ -59,15 +60,18 @@ def hooks() -> list[str]:
     return ["pager-default", f"pager-{SECOND_TENANT}"]
 
 
-def build(system: System, sinks: Any, response_seconds: int = RESPONSE_SECONDS, resolution_seconds: int = RESOLUTION_SECONDS) -> World:
-    """Makes both, and waits until every part knows them."""
-    world = World({slug: _tenant(system, sinks, slug, response_seconds, resolution_seconds) for slug in ("default", SECOND_TENANT)})
+def build(system: System, sinks: Any, response_seconds: int = RESPONSE_SECONDS, resolution_seconds: int = RESOLUTION_SECONDS,
+          told: bool = True) -> World:
+    """Makes both, and waits until every part knows them. Nobody is told of anything unless `told`."""
+    targets = (response_seconds, resolution_seconds)
+    world = World({slug: _tenant(system, sinks, slug, targets, told) for slug in ("default", SECOND_TENANT)}, told)
     for tenant in world.tenants.values():
         _until_known(system, tenant)
     return world
 
 
-def _tenant(system: System, sinks: Any, slug: str, response_seconds: int, resolution_seconds: int) -> TenantWorld:
+def _tenant(system: System, sinks: Any, slug: str, seconds: tuple[int, int], told: bool) -> TenantWorld:
+    response_seconds, resolution_seconds = seconds
     key = system.key(slug)
     rest = Rest(system.gateway_port, key)
     me = rest.must("GET", "/v1/me")
@@ -100,7 +104,11 @@ def _tenant(system: System, sinks: Any, slug: str, response_seconds: int, resolu
         "personId": people["bob"], "method": "WEBHOOK", "displayName": "pager", "address": sinks.webhook_url(made.hook)})
     sinks.secret(made.hook, hook["signingSecret"])
     made.methods = {"mail": mail["contactMethod"]["id"], "webhook": hook["contactMethod"]["id"]}
-    for event, ways in RULED_EVENTS.items():
+    if not told:
+        # A fresh installation has a rule of its own.
+        for rule in rest.must("GET", "/v1/notificationRules").get("notificationRules", []):
+            rest.must("POST", f"/v1/notificationRules/{rule['id']}:disable", {})
+    for event, ways in RULED_EVENTS.items() if told else ():
         rule = {"displayName": event, "eventType": event, "recipients": {"assignedTeam": True}, "methods": [way.upper() for way in ways]}
         made.rules[event] = rest.must("POST", "/v1/notificationRules", rule)["id"]
     if slug == "default":

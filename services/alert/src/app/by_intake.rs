@@ -92,8 +92,9 @@ impl App {
         let mut tx = self.database.begin_worker(named.map(|known| known.tenant.id)).await?;
         let mut arrived = look_up(&mut tx, &taken, &tenants, verdict).await?;
         let raw: Vec<Raw> = arrived.iter().map(Arrived::raw).collect();
-        let fresh = store::intake::keep(&mut tx, &raw).await?;
-        arrived.retain(|arrived| fresh.contains(&(arrived.message.place.incarnation, arrived.message.place.sequence)));
+        let mut fresh = store::intake::keep(&mut tx, &raw).await?;
+        // A message that was given twice may stand twice in one batch; the first counts.
+        arrived.retain(|arrived| fresh.remove(&(arrived.message.place.incarnation, arrived.message.place.sequence)));
         let mut effects = Effects::default();
         for one in &mut arrived {
             one.judge_source();

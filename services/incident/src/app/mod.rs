@@ -106,13 +106,15 @@ impl App {
     ) -> Result<Done<Incident>, Error> {
         let app = self.clone();
         uncancelled(async move {
-            let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
             let outcome = async {
                 if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
                     return Ok(Done::Before(kept));
                 }
                 let incident = app.load(&mut tx, &call, &target).await?;
+                // Only now that the lock shows to others that something is being done here: a service
+                // that asks for the position at a due time then waits for what was done before it.
+                let now = app.clock.now();
                 let decision = decide(&incident, &call.person, now)?;
                 Ok(Done::Now(app.commit(&mut tx, decision, &Cause::call(&call, now)).await?))
             }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::jetstream;
-use tokio::sync::{Notify, watch};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -169,20 +169,44 @@ fn is_away(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<async_nats::ConnectError>().map(|error| error.kind()), Some(Dns | Io | TimedOut))
 }
 
-/// Tells a relay to publish again, by `again`, each time its service's event stream came back empty
-/// or short, once for what was lost before it asked. Ends with the provisioner.
-pub async fn tell_relay(mut losses: watch::Receiver<Losses>, service: &str, again: Arc<Notify>) {
-    let mut acted_on = 0;
+/// Has the relays publish the last hour again whose streams came back empty or short, in whatever
+/// process they run: their leases are set back. Ends with the provisioner.
+pub async fn set_back(mut losses: watch::Receiver<Losses>, owner: PgPool) {
+    let mut done = Losses::new();
     loop {
-        let times = losses.borrow_and_update().get(service).copied().unwrap_or_default();
-        if times != acted_on {
-            acted_on = times;
-            again.notify_one();
+        let wanted = losses.borrow_and_update().clone();
+        let mut failed = false;
+        for (service, times) in wanted {
+            if done.get(service) == Some(&times) {
+                continue;
+            }
+            match set_back_relay(&owner, service).await {
+                Ok(()) => {
+                    tracing::info!(service, "the stream came back short; its last hour is published again");
+                    done.insert(service, times);
+                }
+                Err(error) => {
+                    tracing::warn!(service, %error, "the relay cannot be set back; trying again");
+                    failed = true;
+                }
+            }
         }
-        if losses.changed().await.is_err() {
+        if failed {
+            kit::clock::pause(EVERY).await;
+        } else if losses.changed().await.is_err() {
             return;
         }
     }
+}
+
+async fn set_back_relay(owner: &PgPool, service: &str) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "update {service}.lease set position = least(position,
+            coalesce((select min(position) - 1 from {service}.feed where at > clock_timestamp() - interval '1 hour'), position))
+         where name = 'relay'"
+    );
+    sqlx::query(AssertSqlSafe(statement)).execute(owner).await?;
+    Ok(())
 }
 
 impl Round {
@@ -254,28 +278,5 @@ async fn keep(mut round: Round, mut connection: Connection, health: watch::Sende
             (Ok(()), false) => tracing::info!("the streams are as they should be again"),
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_relay_is_told_of_what_was_lost_before_it_asked_and_after() {
-        let (sender, losses) = watch::channel(Losses::from([("incident", 1)]));
-        let again = Arc::new(Notify::new());
-        let task = tokio::spawn({
-            let again = again.clone();
-            async move { tell_relay(losses, "incident", again).await }
-        });
-        let told = || tokio::time::timeout(Duration::from_millis(500), again.notified());
-        told().await.unwrap();
-        sender.send_modify(|losses| *losses.entry("change").or_default() += 1);
-        assert!(told().await.is_err(), "told of another service's loss");
-        sender.send_modify(|losses| *losses.entry("incident").or_default() += 1);
-        told().await.unwrap();
-        drop(sender);
-        task.await.unwrap();
     }
 }

@@ -189,7 +189,7 @@ impl Up {
                     process.start_service(service, &postgres.options).await?;
                 }
                 let owner = (steward::owner_pool(&postgres.options), retention);
-                steward::keep(provisioner, owner, postgres.directory, process.tasks(), &self.beside);
+                steward::keep(provisioner, owner, postgres.directory, &self.beside);
                 if first.bare {
                     provision::seed(process, &self.folder, &first.tenant).await.context("cannot seed the tenant")?;
                 }

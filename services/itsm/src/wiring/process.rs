@@ -152,11 +152,6 @@ impl Process {
         &self.apps
     }
 
-    /// The tasks of its services: where to run what must end with them.
-    pub fn tasks(&self) -> &Tasks {
-        &self.services
-    }
-
     /// Comes when a task ended by itself, which ends the process.
     pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
         let (services, gateway) = (self.services.clone(), self.gateway.clone());

@@ -16,11 +16,11 @@ use sqlx::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PROVISIONER, SERVICES, kept};
+use super::{PROVISIONER, kept};
 use crate::provisioner::{
     accounts::Accounts,
     partitions::keep_partitions,
-    reconcile::{Provisioner, Settings, tell_relay},
+    reconcile::{Provisioner, Settings, set_back},
     retention::keep_pruned,
 };
 use crate::settings::retention::Retention;
@@ -38,14 +38,8 @@ pub fn owner_pool(admin: &PgConnectOptions) -> PgPool {
         .connect_lazy_with(admin.clone().options([("timezone", "UTC"), ("lock_timeout", "2000")]))
 }
 
-/// Runs what goes on beside a provisioner, as tasks of `tasks`; the relays are those of `services`.
-pub fn keep(
-    provisioner: &Provisioner,
-    (owner, retention): (PgPool, Retention),
-    directory: Database,
-    services: &Tasks,
-    tasks: &Tasks,
-) {
+/// Runs what goes on beside a provisioner, as tasks of `tasks`.
+pub fn keep(provisioner: &Provisioner, (owner, retention): (PgPool, Retention), directory: Database, tasks: &Tasks) {
     if let Some(accounts) = provisioner.accounts().cloned() {
         tasks.spawn(PROVISIONER, "accounts", async move {
             keep_accounts(&accounts, &directory).await;
@@ -57,21 +51,16 @@ pub fn keep(
         keep_partitions(pool, kept(), stop).await;
         Ok(())
     });
+    let (losses, pool) = (provisioner.recreated(), owner.clone());
+    tasks.spawn(PROVISIONER, "losses", async move {
+        set_back(losses, pool).await;
+        Ok(())
+    });
     let stop = tasks.stopping();
     tasks.spawn(PROVISIONER, "retention", async move {
         keep_pruned(owner, retention, kept(), stop).await;
         Ok(())
     });
-    for service in SERVICES {
-        if let Some(again) = services.relay(service.name) {
-            let losses = provisioner.recreated();
-            let told = tell_relay(losses, service.name, again);
-            tasks.spawn(PROVISIONER, "losses", async move {
-                told.await;
-                Ok(())
-            });
-        }
-    }
 }
 
 /// Runs a provisioner while this process holds the lease for it, for ever: replicas wait.
@@ -83,11 +72,14 @@ pub async fn run_one_of_several(
     directory: Database,
     owner: (PgPool, Retention),
     holder: String,
-    services: Tasks,
     stopping: CancellationToken,
     readiness: &Readiness,
 ) -> anyhow::Result<()> {
     loop {
+        if let Ok(None) = Lease::try_acquire(&directory.workers, "directory", PROVISIONER, &holder).await {
+            // Another does it; this one stands by, and takes over by itself.
+            readiness.ready(PROVISIONER, "streams");
+        }
         let lease = tokio::select! {
             lease = Lease::acquire(&directory.workers, "directory", PROVISIONER, &holder) => lease,
             () = stopping.cancelled() => return Ok(()),
@@ -101,7 +93,7 @@ pub async fn run_one_of_several(
             }
         };
         readiness.ready(PROVISIONER, "streams");
-        keep(&started, owner.clone(), directory.clone(), &services, &tasks);
+        keep(&started, owner.clone(), directory.clone(), &tasks);
         let ended = tokio::select! {
             () = tasks.failed() => Some(Err(anyhow::anyhow!("a task of the provisioner ended"))),
             () = lost(&lease, &directory.workers) => None,

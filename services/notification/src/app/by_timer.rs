@@ -30,6 +30,8 @@ use crate::{
 
 /// After this time an attempt whose end nobody noted is taken for lost; longer than any attempt.
 const LOST_AFTER: TimeDelta = TimeDelta::seconds(60);
+/// How often it is asked before whether its process still lives.
+const LOOK_EVERY: TimeDelta = TimeDelta::seconds(5);
 /// How long a delivery that finds no room waits, unless it is called before.
 const NO_ROOM: TimeDelta = TimeDelta::seconds(5);
 
@@ -66,7 +68,7 @@ impl App {
             Wish::HeldBefore => {}
         }
         attempts::begin(tx, &attempt, self.outbound.claimant, now, now + LOST_AFTER).await?;
-        timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER));
+        timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOOK_EVERY));
         if kit::planted!("send_before_attempt")
             && let Some(job) =
                 attempts::jobs(tx, std::slice::from_ref(&attempt), self.outbound.claimant).await?.remove(&delivery.id)
@@ -84,8 +86,13 @@ impl App {
     async fn recover(&self, tx: &mut Transaction, timer: &Timer, now: DateTime<Utc>) -> Result<(), Failure> {
         let Some(delivery) = pending(tx, timer).await? else { return Ok(()) };
         let attempt = Attempt { tenant: timer.tenant.clone(), delivery: delivery.id, number: delivery.attempt_count };
-        if self.outbound.slots.holds(&attempt) {
-            timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOST_AFTER));
+        let lost_at = match attempts::begun_by_the_living(tx, &attempt).await? {
+            Some(started_at) => started_at + LOST_AFTER,
+            None => now,
+        };
+        if self.outbound.slots.holds(&attempt) || now < lost_at {
+            let again = (now + LOOK_EVERY).min(lost_at.max(now + TimeDelta::seconds(1)));
+            timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(again));
             return Ok(());
         }
         let detail = "the process ended before the outcome was noted";

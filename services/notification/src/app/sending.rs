@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{clock, journal::Cause, metrics, problem::BoxError};
+use kit::{
+    clock,
+    journal::Cause,
+    lease::{Lease, RENEWAL},
+    metrics,
+    problem::BoxError,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -128,6 +134,20 @@ impl App {
             // Who is called is fired again, which leads here again: the line moves while there is room.
             if self.call_next().await {
                 self.committed();
+            }
+        }
+    }
+
+    /// Shows to others that this process lives, for ever: so what it began is not taken for lost.
+    ///
+    /// # Errors
+    /// Never; the signature is that of a task.
+    pub async fn live_for_ever(self: Arc<Self>, holder: String) -> Result<(), BoxError> {
+        let (name, pool) = (attempts::lease_of(self.outbound.claimant), &self.database.workers);
+        loop {
+            let lease = Lease::acquire(pool, store::SCHEMA, &name, &holder).await;
+            while lease.renew(pool).await.is_ok() {
+                clock::pause(RENEWAL).await;
             }
         }
     }

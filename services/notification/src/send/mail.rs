@@ -24,7 +24,7 @@ use crate::{
 /// How long a mail server may take for one step.
 const STEP_WITHIN: Duration = Duration::from_secs(10);
 /// How long one mail may take.
-const MAIL_WITHIN: Duration = Duration::from_secs(30);
+const MAIL_WITHIN: Duration = Duration::from_secs(15);
 const LONGEST: usize = 254;
 
 /// Sends mails.

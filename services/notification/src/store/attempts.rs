@@ -115,6 +115,29 @@ pub async fn jobs(
         .collect()
 }
 
+/// The lease by which others see that a process that sends still lives.
+#[must_use]
+pub fn lease_of(claimant: Uuid) -> String {
+    format!("sender:{claimant}")
+}
+
+/// When an attempt was begun, if the process that began it still lives.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn begun_by_the_living(
+    tx: &mut Transaction,
+    attempt: &slots::Attempt,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        "select a.started_at from notification.attempts a join notification.lease l on l.name = 'sender:' || a.claimant
+         where a.delivery_id = $1 and a.number = $2 and l.expires_at > clock_timestamp()",
+        attempt.delivery.0,
+        attempt.number
+    );
+    found.fetch_optional(tx.connection()).await
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone)]
 pub struct Ended<'a> {

@@ -7,6 +7,7 @@ mod api;
 mod desk;
 mod events;
 mod mail;
+mod model;
 mod sending;
 mod sink;
 mod store;

@@ -3,6 +3,7 @@
 //! reach, it is told as provisional.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use kit::{
     clock::pause,
     consumer::Failure,
     db::Transaction,
-    id::Tenant,
+    id::{IncidentId, TeamId, Tenant},
     journal::Cause,
     problem::{BoxError, chain},
     timer::{Due, Timer},
@@ -24,7 +25,10 @@ use kit::{
 use uuid::Uuid;
 
 use super::App;
-use crate::{domain::clock::TimerKind, store};
+use crate::{
+    domain::{Clock, clock::TimerKind},
+    store,
+};
 
 /// How long one sweep waits for the consumer before it comes back later.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,16 +65,33 @@ impl App {
     }
 
     async fn tell(&self, tx: &mut Transaction, timer: &Timer, now: DateTime<Utc>) -> Result<(), Failure> {
-        let Some(clock) = store::clocks::find_for_update(tx, timer.record_id.into()).await? else { return Ok(()) };
+        let Some((clock, team)) = tx.memo::<Loaded>().0.get(&timer.record_id).cloned() else { return Ok(()) };
         let Some((kind, due)) = clock.next_due().filter(|(_, due)| *due <= now) else { return Ok(()) };
-        let team = store::read_models::team_of_incident(tx, timer.tenant.id, clock.incident_id).await?;
         let decision = clock.tick(now, self.catching_up.provisional.load(Ordering::Relaxed), team);
-        store::clocks::commit(tx, decision, &self.due(kind, &timer.tenant, due)).await?;
+        let clock = store::clocks::commit(tx, decision, &self.due(kind, &timer.tenant, due)).await?;
+        // Both of its timers may be due.
+        tx.memo::<Loaded>().0.insert(timer.record_id, (clock, team));
         Ok(())
     }
 }
 
+/// The clocks of a batch of timers, which the sweep has locked, with the teams that have their incidents.
+#[derive(Default)]
+struct Loaded(HashMap<Uuid, (Clock, Option<TeamId>)>);
+
 impl Due for App {
+    fn load<'a>(&'a self, tx: &'a mut Transaction, timers: &'a [Timer]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async {
+            let ids: Vec<Uuid> = timers.iter().map(|timer| timer.record_id).collect();
+            let clocks = store::clocks::find_all(tx, &ids).await?;
+            let incidents: Vec<IncidentId> = clocks.iter().map(|clock| clock.incident_id).collect();
+            let teams = store::read_models::teams_of_incidents(tx, &incidents).await?;
+            let loaded = clocks.into_iter().map(|clock| (clock.id.0, (teams.get(&clock.incident_id).copied(), clock)));
+            tx.memo::<Loaded>().0 = loaded.map(|(id, (team, clock))| (id, (clock, team))).collect();
+            Ok(())
+        })
+    }
+
     fn prepare<'a>(&'a self, _timers: &'a [Timer]) -> BoxFuture<'a, bool> {
         Box::pin(async {
             let state = &self.catching_up;

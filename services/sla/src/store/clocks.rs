@@ -95,17 +95,16 @@ impl TryFrom<Row> for Clock {
 /// # Errors
 /// Fails when the database is away.
 pub async fn find(tx: &mut Transaction, id: ClockId) -> Result<Option<Clock>, sqlx::Error> {
-    let rows = select(tx, Some(id.0), None).await?;
+    let rows = select(tx, &[id.0], None).await?;
     Ok(rows.into_iter().next())
 }
 
-/// Finds a clock and locks it until the commit.
+/// Finds clocks.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn find_for_update(tx: &mut Transaction, id: ClockId) -> Result<Option<Clock>, sqlx::Error> {
-    sqlx::query!("select id from sla.clocks where id = $1 for update", id.0).fetch_optional(tx.connection()).await?;
-    find(tx, id).await
+pub async fn find_all(tx: &mut Transaction, ids: &[Uuid]) -> Result<Vec<Clock>, sqlx::Error> {
+    select(tx, ids, None).await
 }
 
 /// Whether an incident has clocks.
@@ -126,18 +125,18 @@ pub async fn of_incident_for_update(tx: &mut Transaction, incident: IncidentId) 
     sqlx::query!("select id from sla.clocks where incident_id = $1 order by id for update", incident.0)
         .fetch_all(tx.connection())
         .await?;
-    select(tx, None, Some(incident.0)).await
+    select(tx, &[], Some(incident.0)).await
 }
 
-async fn select(tx: &mut Transaction, id: Option<Uuid>, incident: Option<Uuid>) -> Result<Vec<Clock>, sqlx::Error> {
+async fn select(tx: &mut Transaction, ids: &[Uuid], incident: Option<Uuid>) -> Result<Vec<Clock>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select id, revision, incident_id, incident_number, agreement_id, agreement_revision, metric, state, priority,
                   terms as "terms: Json<TermsColumn>", service_id, assigned_team_id,
                   segments as "segments: Json<Vec<SegmentColumn>>", at_risk_at, breached_at, provisional, stopped_at,
                   created_at, updated_at
-           from sla.clocks where id = $1 or incident_id = $2 order by id"#,
-        id,
+           from sla.clocks where id = any ($1) or incident_id = $2 order by id"#,
+        ids,
         incident
     )
     .fetch_all(tx.connection())

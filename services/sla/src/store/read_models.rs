@@ -1,6 +1,8 @@
 //! What this service keeps of others: written only where the owner's revision is newer. And how
 //! far it has followed them.
 
+use std::collections::HashMap;
+
 use kit::{
     db::Transaction,
     id::{IncidentId, ServiceId, TeamId, TenantId},
@@ -88,23 +90,21 @@ pub async fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &In
     Ok(())
 }
 
-/// The team that has an incident.
+/// The teams that have incidents.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn team_of_incident(
+pub async fn teams_of_incidents(
     tx: &mut Transaction,
-    tenant: TenantId,
-    incident: IncidentId,
-) -> Result<Option<TeamId>, sqlx::Error> {
-    let team = sqlx::query_scalar!(
-        "select assigned_team_id from sla.incident_incidents where tenant_id = $1 and id = $2",
-        tenant.0,
-        incident.0
+    incidents: &[IncidentId],
+) -> Result<HashMap<IncidentId, TeamId>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select id, assigned_team_id as "team!" from sla.incident_incidents where id = any ($1) and assigned_team_id is not null"#,
+        &incidents.iter().map(|id| id.0).collect::<Vec<_>>()
     )
-    .fetch_optional(tx.connection())
+    .fetch_all(tx.connection())
     .await?;
-    Ok(team.flatten().map(Into::into))
+    Ok(rows.into_iter().map(|row| (row.id.into(), row.team.into())).collect())
 }
 
 /// How far the incidents of a feed's incarnation were followed; none before the first time.

@@ -16,7 +16,7 @@ from ..system import GATEWAY, PROCESSES, PROVISIONER, HarnessError, wait_until
 number, title, selection = "F01", "kill -9 of each process, one at a time", "ci"
 
 KILLS_A_STAGE = 100
-USUAL = {"ci": 18, "normal": 60, "long": 300}
+USUAL = {"ci": 12, "normal": 60, "long": 300}
 POINTS: dict[str, Sequence[str]] = {
     "command.after_begin": ("incident", "change"),
     "command.before_commit": ("incident", "change"),

@@ -10,7 +10,7 @@ from ..context import Context
 from ..report import Report
 from ..system import PROCESSES
 
-number, title, selection = "F02", "kill -9 of all services at once", "ci"
+number, title, selection = "F02", "kill -9 of all services at once", "normal"
 
 
 def run(context: Context) -> Report:

@@ -19,7 +19,7 @@ number, title, selection = "F03", "nats-server away, nats-server hanging", "ci"
 def run(context: Context) -> list[Report]:
     """Both, each with its own installation."""
     killed = {"ci": 5.0, "normal": 5.0, "long": 300.0}[context.options.selection]
-    hung = {"ci": 8.0, "normal": 15.0, "long": 60.0}[context.options.selection]
+    hung = {"ci": 6.0, "normal": 15.0, "long": 60.0}[context.options.selection]
     return [
         outage(context, "F03", f"nats-server killed for {killed:.0f} s", killed, lambda stage: stage.system.nats.kill(),
                lambda stage: stage.system.nats.start()),

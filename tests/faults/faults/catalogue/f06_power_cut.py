@@ -84,7 +84,7 @@ def run(context: Any) -> Report:
                 system.wait_ready(name)
             _durable(stage)
             stage.driver.start()
-            for _ in range(context.rounds(2)):
+            for _ in range(context.rounds(1)):
                 stage.driver.wait_acknowledged(60)
                 with stage.fault():
                     nats_disk.cut()
@@ -95,7 +95,7 @@ def run(context: Any) -> Report:
                 stage.driver.wait_acknowledged(60)
                 with stage.fault():
                     postgres_disk.cut()
-                    system.postgres.process.end()
+                    powercut.end_with_children(system.postgres.process)
                     postgres_disk.detach(30)
                     postgres_disk.attach()
                     system.postgres.start()
@@ -106,7 +106,7 @@ def run(context: Any) -> Report:
                     for disk in volumes:
                         disk.cut()
                     system.nats.kill()
-                    system.postgres.process.end()
+                    powercut.end_with_children(system.postgres.process)
                     for name in PROCESSES:
                         system.kill(name)
                     for disk in volumes:

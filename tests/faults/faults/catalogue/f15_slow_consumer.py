@@ -46,7 +46,7 @@ def run(context: Any) -> Report:
     with context.stage(rate=10.0, response_seconds=7200, resolution_seconds=14400) as stage:
         system, report = stage.system, stage.report
         pager = pages.Pager(stage)
-        goal = 100_000 if context.long else 1_500
+        goal = 100_000 if context.long else 800
         usual = pages.tail(pager.wait_told(pager.open(30, 10.0), pager.tenant.hook))
         pid = system.processes[("sla", 1)].pid
         before = resident_mb(pid)
@@ -59,8 +59,8 @@ def run(context: Any) -> Report:
             while stage.heads()["incident"] - start < goal:
                 # Incidents, as fast as they are taken, by sixteen callers.
                 number_of += 1
-                stream = openloop.Stream(f"fill{number_of}", "incident", system.key("default"), None, 16, f"default-{9100 + number_of}")
-                openloop.book(stage, stream, openloop.run(system.url, 5.0, [stream])[stream.name])
+                stream = openloop.Stream(f"fill{number_of}", "incident", system.key("acme"), None, 16, f"acme-{9100 + number_of}")
+                openloop.book(stage, stream, openloop.run(system.url, 3.0, [stream])[stream.name])
                 most = max(most, resident_mb(pid))
                 lag = max(lag, stage.heads()["incident"] - int(system.sql("select position from sla.lease where name = 'consumer:incident'")[0][0]))
             slow.end()

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 from .. import openloop
 from ..report import Report
 from ..rest import Rest
-from ..system import GATEWAY, wait_until
+from ..system import GATEWAY, HarnessError, wait_until
 from .f33_huge import resident_mb
 
 number, title, selection = "F25", "overload", "normal"
@@ -47,22 +47,21 @@ class Probe:
 
 
 def run(context: Any) -> Report:
-    # The services behind are not loaded by anything else; targets are long, so that only calls count.
-    with context.stage(response_seconds=7200, resolution_seconds=14400) as stage:
+    # Nobody is told and no clock runs (this tenant has no agreement for what belongs to no service): only calls count.
+    with context.stage(told=False) as stage:
         system, report = stage.system, stage.report
-        key = system.key("default")
-        seconds = 15.0 if context.long else 5.0
+        key = system.key("acme")
+        seconds = 15.0 if context.long else 3.0
         runs = 0
 
         def load(name: str, rate: Any, connections: int) -> openloop.Result:
             nonlocal runs
             runs += 1
-            stream = openloop.Stream(name, "incident", key, rate, connections, f"default-{9000 + runs}")
+            stream = openloop.Stream(name, "incident", key, rate, connections, f"acme-{9000 + runs}")
             result = openloop.run(system.url, seconds, [stream])[name]
             openloop.book(stage, stream, result)
             return result
 
-        load("warm", None, CALLERS)
         # The peak is the best of two, so that a slow moment does not make the target easy.
         peaks: List[openloop.Result] = [load("peak", None, CALLERS), load("peak again", None, CALLERS)]
         peak = max(one.goodput(1) for one in peaks)
@@ -80,6 +79,8 @@ def run(context: Any) -> Report:
             report.figures[f"{factor} times"] = (
                 f"{shares[factor]:.0%} of peak, {result.by_status}, answered p99 {openloop.percentile(result.good_seconds, 0.99):.2f} s, "
                 f"refused p99 {openloop.percentile(result.shed_seconds, 0.99):.3f} s, unsent {result.unsent}, generator late p99 {lag:.3f} s")
+            if factor >= 5 and not result.shed:
+                report.misses.append(f"{factor} times: nothing was refused, so callers waited instead")
             report.require(f"{factor} times: refused p99", openloop.percentile(result.shed_seconds, 0.99), SHED_WITHIN)
             report.require(f"{factor} times: refused without saying when to come again", result.refused_without_time, 0, "")
             report.require(f"{factor} times: failed otherwise (5xx, cut, unanswered)", result.failed, 0, "")
@@ -92,7 +93,10 @@ def run(context: Any) -> Report:
                 answer = rest.request("GET", "/v1/incidents?pageSize=1")
                 return answer.ok and answer.seconds < 0.25
 
-            wait_until("calls are as before", calm, 30, 0.05)
+            try:
+                wait_until("calls are as before", calm, 20, 0.05)
+            except HarnessError as late:
+                report.misses.append(f"{factor} times: {late}")
             rest.close()
             report.require(f"{factor} times: recovered after", time.monotonic() - began, RECOVERED_WITHIN)
         if shares[5] < GOODPUT_AT_FIVE:
