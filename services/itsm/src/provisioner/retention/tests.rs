@@ -272,7 +272,7 @@ async fn kept_answers_conditions_and_read_models_go_too() {
          insert into alert.integrations values ('{acme}', '{acme}', 1, 'demo', 'Demo', null, null, 'LOW', 'ACTIVE', '\\x00', 'x', now(), now());
          insert into alert.alerts select stage.id(at, n), '{acme}', 1, '{acme}', 'key' || n, case when n = 3 then 'ACTIVE' else 'CLEARED' end,
                 'HIGH', 't', '', '{{}}', '{{}}', '', '', null, null, null, null, true, '', at, at, 'SOURCE', 1, at, null, at, at, '', at, at
-            from (select n, '{now}'::timestamptz - make_interval(days => case when n = 4 then 100 else 200 end) at from generate_series(1, 5) n) a;
+            from (select n, '{now}'::timestamptz - make_interval(days => case when n = 4 then 100 else 200 end) as at from generate_series(1, 5) n) a;
          insert into alert.conditions select tenant_id, integration_id, dedup_key, cleared_at, id from alert.alerts;
          insert into alert.conditions values ('{acme}', '{acme}', 'cleared only', '{now}'::timestamptz - interval '200 days', null),
             ('{acme}', '{acme}', 'cleared lately', '{now}'::timestamptz - interval '2 days', null);
