@@ -72,6 +72,9 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
         ("lock_timeout", "3000"),
         ("idle_in_transaction_session_timeout", idle_in_transaction_ms),
         ("timezone", "UTC"),
+        // A plan that was made when a table was empty is kept until its first analyze, and must not be
+        // a scan of it all.
+        ("enable_seqscan", "off"),
     ]);
     PgPoolOptions::new()
         .max_connections(8)

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionResponse, SnapshotEntry};
+use proto::common::v1::{FeedEntry, FeedRequest, FeedResponse, PositionRequest, PositionResponse, SnapshotEntry};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
@@ -115,12 +115,24 @@ pub async fn tenants(pool: &PgPool, schema: &'static str) -> Result<Vec<Snapshot
         .collect()
 }
 
-/// Answers `Internal.Position`: a position that covers all that was committed, and all that was
-/// being done, when it was asked for. Whoever has read up to it knows of everything before.
+/// Answers `Internal.Position`. A settled position covers all that was committed, and all that was
+/// being done, when it was asked for: whoever has read up to it knows of everything before.
 ///
 /// # Errors
-/// As [`extent`]; unavailable too while something stays unfinished, or not numbered.
-pub async fn position(pool: &PgPool, schema: &'static str) -> Result<PositionResponse, Problem> {
+/// As [`extent`]; a settled one also while something stays unfinished, or not numbered.
+pub async fn position(
+    pool: &PgPool,
+    schema: &'static str,
+    request: &PositionRequest,
+) -> Result<PositionResponse, Problem> {
+    if request.settled {
+        settle(pool, schema).await?;
+    }
+    let extent = extent(pool, schema).await?;
+    Ok(PositionResponse { incarnation: extent.incarnation.to_string(), head_position: extent.head })
+}
+
+async fn settle(pool: &PgPool, schema: &'static str) -> Result<(), Problem> {
     let numbered = async {
         let begun: i64 =
             sqlx::query_scalar("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetch_one(pool).await?;
@@ -131,9 +143,7 @@ pub async fn position(pool: &PgPool, schema: &'static str) -> Result<PositionRes
         until(pool, &format!("select not exists (select from {schema}.outbox where seq <= $1)"), last).await
     };
     let late = || Problem::Unavailable("a position that covers everything", None);
-    tokio::time::timeout(SETTLES_WITHIN, numbered).await.map_err(|_| late())??;
-    let extent = extent(pool, schema).await?;
-    Ok(PositionResponse { incarnation: extent.incarnation.to_string(), head_position: extent.head })
+    tokio::time::timeout(SETTLES_WITHIN, numbered).await.map_err(|_| late())?.map_err(Problem::from)
 }
 
 /// Asks until the answer is yes.

@@ -101,7 +101,15 @@ impl Peers {
     /// # Errors
     /// As [`Peers::call`].
     pub async fn position(&self, service: &str) -> Result<PositionResponse, Status> {
-        self.call(service, "Position", PositionRequest {}).await
+        self.call(service, "Position", PositionRequest { settled: false }).await
+    }
+
+    /// A position of its feed that covers all that it was doing when asked.
+    ///
+    /// # Errors
+    /// As the call fails, or while something there stays unfinished.
+    pub async fn settled_position(&self, service: &str) -> Result<PositionResponse, Status> {
+        self.call(service, "Position", PositionRequest { settled: true }).await
     }
 
     /// A page of a service's records of one tenant, or of its tenants.

@@ -100,7 +100,7 @@ impl<'a> Follow<'a> {
             tokio::select! {
                 biased;
                 message = events.next() => self.receive(&message.ok_or("NATS closed the subscription")?, &mut events),
-                beat = beats.next() => self.hear(&beat.ok_or("NATS closed the subscription")?)?,
+                beat = beats.next() => self.hear(&beat.ok_or("NATS closed the subscription")?),
                 () = clock::pause(patience) => {}
             }
         }
@@ -142,21 +142,19 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn hear(&mut self, message: &async_nats::Message) -> Result<(), BoxError> {
+    fn hear(&mut self, message: &async_nats::Message) {
         let Ok(beat) = PositionResponse::decode(message.payload.clone()) else {
             metrics::get().consumer_dropped(self.consumer.service, self.consumer.source, "heartbeat");
-            return Ok(());
+            return;
         };
-        self.check(&beat.incarnation, beat.head_position.max(self.position), 0)?;
-        if beat.head_position < self.position {
+        if beat.incarnation != self.lease.incarnation.to_string() || beat.head_position < self.position {
             // Older than events that overtook it on the way, or the owner was restored: only a
             // fresh answer of the owner can tell, so ask for one.
             self.heard = None;
-            return Ok(());
+            return;
         }
         self.head = self.head.max(beat.head_position);
         self.heard = Some(Instant::now());
-        Ok(())
     }
 
     /// Whether the source is still the one that was followed.

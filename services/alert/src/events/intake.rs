@@ -174,7 +174,7 @@ impl Intake {
             place = Place {
                 incarnation: 0,
                 sequence: i64::from_be_bytes(Sha256::digest(id.as_str())[..8].try_into()?),
-                ..place
+                at: chrono::DateTime::UNIX_EPOCH,
             };
         }
         Ok(Message {

@@ -25,8 +25,8 @@ impl Internal for Api {
         Ok(Response::new(feed::answer(&self.app.database.workers, SCHEMA, request.get_ref()).await?))
     }
 
-    async fn position(&self, _: Request<PositionRequest>) -> Answer<PositionResponse> {
-        Ok(Response::new(feed::position(&self.app.database.workers, SCHEMA).await?))
+    async fn position(&self, request: Request<PositionRequest>) -> Answer<PositionResponse> {
+        Ok(Response::new(feed::position(&self.app.database.workers, SCHEMA, request.get_ref()).await?))
     }
 
     async fn snapshot(&self, request: Request<SnapshotRequest>) -> Answer<SnapshotResponse> {

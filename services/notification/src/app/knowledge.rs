@@ -2,6 +2,7 @@
 //! What the read models lack is asked of its owner before the transaction opens.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,13 +11,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kit::{
     clock,
     consumer::{Delivered, Failure},
-    id::{IncidentId, PersonId, TeamId, Tenant, TenantId},
+    id::{IncidentId, PersonId, TeamId, TenantId},
     problem::Problem,
 };
 use uuid::Uuid;
 
 use super::{App, Error};
 use crate::{
+    domain::event::CLOCK_BREACH_WITHDRAWN,
     events::consume,
     store::{read_models, rules},
 };
@@ -25,11 +27,16 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 /// By how much the clocks of two services may differ.
-const SKEW: TimeDelta = TimeDelta::seconds(1);
+const SKEW: TimeDelta = TimeDelta::milliseconds(20);
+/// How long it is remembered which events rules ask for; telling itself always looks.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 /// Up to which instant everything that the directory said is known to be applied here.
 #[derive(Debug, Default)]
 pub struct CaughtUp(Mutex<Option<DateTime<Utc>>>);
+
+/// Which events rules ask for, by tenant and type, and when that was looked up.
+pub type AskedFor = Mutex<HashMap<(TenantId, String), (Instant, bool)>>;
 
 impl App {
     /// Waits until what the directory said before this event is known here: somebody who joined the
@@ -42,10 +49,7 @@ impl App {
         if known.is_some_and(|known| event.at + SKEW < known) {
             return Ok(());
         }
-        let mut tx = self.database.begin_worker([event.tenant.id]).await?;
-        let asked_for = !rules::applying(&mut tx, event.tenant.id, &event_type(event)).await?.is_empty();
-        tx.commit().await?;
-        if !asked_for {
+        if !self.is_asked_for(event).await? {
             return Ok(());
         }
         let asked_at = self.clock.now();
@@ -68,11 +72,32 @@ impl App {
         Ok(())
     }
 
-    /// Asks for an incident that a clock belongs to, when its own events are not here yet.
+    /// Whether a rule may ask for an event.
+    async fn is_asked_for(&self, event: &Delivered) -> Result<bool, Failure> {
+        let key = (event.tenant.id, event_type(event));
+        let remembered = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some((_, asked)) = remembered.filter(|(at, _)| at.elapsed() < REMEMBERED) {
+            return Ok(asked);
+        }
+        let mut tx = self.database.begin_worker([event.tenant.id]).await?;
+        let asked = !rules::applying(&mut tx, event.tenant.id, &key.1).await?.is_empty();
+        tx.commit().await?;
+        let mut all = self.asked_for.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+        all.insert(key, (Instant::now(), asked));
+        Ok(asked)
+    }
+
+    /// Asks for the incident that an event's clock belongs to, when its own events are not here yet
+    /// and somebody is to be told.
     ///
     /// # Errors
     /// Waits while the database is away.
-    pub async fn know_incident(&self, tenant: &Tenant, id: IncidentId) -> Result<(), Failure> {
+    pub async fn know_incident(&self, event: &Delivered, id: IncidentId) -> Result<(), Failure> {
+        if event_type(event) != CLOCK_BREACH_WITHDRAWN && !self.is_asked_for(event).await? {
+            return Ok(());
+        }
+        let tenant = &event.tenant;
         let mut tx = self.database.begin_worker([tenant.id]).await?;
         let known = read_models::find_incident(&mut tx, tenant.id, id).await?.is_some();
         tx.commit().await?;

@@ -117,7 +117,7 @@ impl Follower for Clocks {
                 return Ok(());
             };
             match optional(&clock.incident_id)? {
-                Some(incident) => self.0.know_incident(&event.tenant, incident).await,
+                Some(incident) => self.0.know_incident(event, incident).await,
                 None => Ok(()),
             }
         })

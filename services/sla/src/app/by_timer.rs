@@ -49,7 +49,7 @@ impl App {
     /// Waits until this service has applied what the incident service had said when asked. False
     /// when it did not get there in time.
     async fn caught_up(&self) -> Result<bool, BoxError> {
-        let owner = self.peers.position("incident").await?;
+        let owner = self.peers.settled_position("incident").await?;
         let incarnation: Uuid = owner.incarnation.parse()?;
         let began = Instant::now();
         loop {

@@ -139,9 +139,9 @@ impl Round<'_> {
         // Numbers only rise, so what is numbered while this is copied stands after it.
         let mut tx = self.begin(swap.schema).await?;
         swap.make(&mut tx).await?;
-        let copy = format!("insert into {} select * from {} where position >= $1", swap.new(), swap.old());
+        let copy = format!("insert into {} select * from {} where position >= $1", swap.next(), swap.old());
         sqlx::query(AssertSqlSafe(copy.as_str())).bind(from).execute(&mut *tx).await?;
-        let query = format!("select coalesce(max(position), 0) + 1 from {}", swap.new());
+        let query = format!("select coalesce(max(position), 0) + 1 from {}", swap.next());
         let next: i64 = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut *tx).await?;
         tx.commit().await?;
         for left in (0..TRIES).rev() {

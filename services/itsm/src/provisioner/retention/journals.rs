@@ -135,7 +135,7 @@ impl Round<'_> {
         tx.commit().await?;
         let copy = format!(
             "insert into {} select r.* from {} r where r.record_id >= $4 and r.record_id < $5 and not ({})",
-            swap.new(),
+            swap.next(),
             swap.old(),
             goes(swap.schema, going)
         );
@@ -158,7 +158,7 @@ impl Round<'_> {
         let caught_up = self.head(swap.schema).await?;
         let mut tx = self.begin(swap.schema).await?;
         take_over(&mut tx, swap, began_at).await?;
-        let analyze = format!("analyze {}", swap.new());
+        let analyze = format!("analyze {}", swap.next());
         sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&mut *tx).await?;
         tx.commit().await?;
         self.put_in_place(swap, caught_up, false).await
@@ -197,10 +197,10 @@ impl Round<'_> {
         }
         swap.lock(&mut tx).await?;
         take_over(&mut tx, swap, after).await?;
-        let empty = is_empty(&mut tx, &swap.new()).await?;
+        let empty = is_empty(&mut tx, &swap.next()).await?;
         if empty {
             swap.drop(&mut tx).await?;
-            sqlx::raw_sql(AssertSqlSafe(format!("drop table {}", swap.new()))).execute(&mut *tx).await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("drop table {}", swap.next()))).execute(&mut *tx).await?;
         } else {
             swap.take_place(&mut tx).await?;
         }
@@ -250,7 +250,7 @@ async fn take_over(connection: &mut PgConnection, swap: &Swap<'_>, after: i64) -
             union select r.record_id, r.revision from {schema}.outbox r where {within}) late
          join {old} j on j.record_id = late.record_id and j.revision = late.revision
          on conflict do nothing",
-        new = swap.new(),
+        new = swap.next(),
         old = swap.old(),
         within = swap.within()
     );

@@ -5,6 +5,8 @@
 //! alerts a second is the same with `ITSM_RETENTION_PER_SECOND=10 ITSM_RETENTION_DAYS=45`, and takes
 //! a while; `--nocapture` shows the table.
 
+#![expect(clippy::print_stdout, reason = "the table is shown to who asks")]
+
 use std::{collections::BTreeMap, time::Instant};
 
 use chrono::{DateTime, Days, TimeDelta, Utc};

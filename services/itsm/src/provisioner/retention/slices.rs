@@ -89,11 +89,11 @@ impl Round<'_> {
         if !empty && !self.copy_what_stays(&mut tx, swap, slices, past).await? {
             return Ok(());
         }
-        let empty = empty || is_empty(&mut tx, &swap.new()).await?;
+        let empty = empty || is_empty(&mut tx, &swap.next()).await?;
         swap.lock(&mut tx).await?;
         if empty {
             swap.drop(&mut tx).await?;
-            let leave = format!("drop table if exists {}", swap.new());
+            let leave = format!("drop table if exists {}", swap.next());
             sqlx::raw_sql(AssertSqlSafe(leave)).execute(&mut *tx).await?;
         } else {
             swap.take_place(&mut tx).await?;
@@ -124,7 +124,7 @@ impl Round<'_> {
             return Ok(false);
         }
         swap.make(&mut *connection).await?;
-        let copy = format!("insert into {} select r.* from {} r where not ({goes})", swap.new(), swap.old());
+        let copy = format!("insert into {} select r.* from {} r where not ({goes})", swap.next(), swap.old());
         let copy = sqlx::query(AssertSqlSafe(copy)).bind(&past.but).bind(past.for_all);
         copy.bind(&self.holds.tenants).bind(&self.holds.records).execute(connection).await?;
         Ok(true)

@@ -53,7 +53,7 @@ impl Swap<'_> {
     }
 
     /// The new one, with its schema.
-    pub fn new(&self) -> String {
+    pub fn next(&self) -> String {
         format!("{}.{}_next", self.schema, self.old.name)
     }
 
@@ -69,7 +69,7 @@ impl Swap<'_> {
 
     /// Makes the new one, empty; one that was left behind half full goes.
     pub async fn make(&self, connection: &mut PgConnection) -> anyhow::Result<()> {
-        let (new, parent) = (self.new(), self.parent());
+        let (new, parent) = (self.next(), self.parent());
         let within = self.within().replace("r.", "");
         let statements = format!(
             "drop table if exists {new}; create table {new} (like {parent} including all);
@@ -95,7 +95,7 @@ impl Swap<'_> {
     /// Under the lock: the new one takes the old one's place and name.
     pub async fn take_place(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.drop(&mut *connection).await?;
-        let (old, new, parent) = (self.old(), self.new(), self.parent());
+        let (old, new, parent) = (self.old(), self.next(), self.parent());
         let Bounds { name, from, to } = self.old;
         let statements = format!(
             "alter table {new} rename to {name};

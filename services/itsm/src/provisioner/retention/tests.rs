@@ -1,5 +1,7 @@
 //! What goes and what stays, on a real Postgres with every schema, by a hand-driven now.
 
+#![expect(clippy::print_stdout, reason = "the longest wait is shown to who asks")]
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +16,7 @@ use crate::wiring;
 
 /// Of the machine, because the migrations make partitions around it; the tests move it on.
 fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(uuid::Uuid::now_v7().get_timestamp().unwrap().to_unix().0.cast_signed(), 0).unwrap()
+    DateTime::from_timestamp(kit::id::draw().get_timestamp().unwrap().to_unix().0.cast_signed(), 0).unwrap()
 }
 
 const JOURNALS: &str = "select count(*) from incident.journal";
@@ -119,7 +121,7 @@ async fn holds_say_who_and_why_and_find_their_record() {
     holds::Holds::load(&stage.pool, kept).await.unwrap().still_stand(&mut tx).await.unwrap();
     let placing = tokio::spawn({
         let pool = stage.pool.clone();
-        async move { holds::place(&mut *pool.acquire().await.unwrap(), kept, "acme", None, because, now).await }
+        async move { holds::place(&mut pool.acquire().await.unwrap(), kept, "acme", None, because, now).await }
     });
     let waiting = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
     let deadline = Instant::now() + Duration::from_secs(8);
