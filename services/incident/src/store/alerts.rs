@@ -36,9 +36,11 @@ pub async fn open_incident_of_condition(
     condition: &str,
 ) -> Result<Option<(IncidentId, bool)>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select incident_id, alert_id = $2 as "own!" from incident.incident_alerts
-           where tenant_id = $1 and (alert_id = $2 or condition = $3) and open
-           order by (alert_id = $2) desc, incident_id desc limit 1"#,
+        r#"(select incident_id as "incident_id!", true as "own!" from incident.incident_alerts where alert_id = $2 and open)
+           union all
+           (select incident_id, false from incident.incident_alerts
+            where tenant_id = $1 and condition = $3 and open order by incident_id desc limit 1)
+           order by 2 desc limit 1"#,
         tenant.0,
         alert.0,
         condition

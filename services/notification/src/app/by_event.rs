@@ -116,7 +116,7 @@ impl App {
         let rules = rules::applying(tx, tenant, &event_type).await?;
         let mut told: HashSet<Uuid> = match rules.is_empty() {
             true => return Ok(()),
-            false => deliveries::ways_told(tx, tenant, event.event_id).await?.into_iter().collect(),
+            false => deliveries::ways_told(tx, event.event_id).await?.into_iter().collect(),
         };
         for rule in rules.iter().filter(|rule| matching::passes(&rule.wording.filter, subject)) {
             let (ways, remark) = self.ways(tx, tenant, rule, subject).await?;
