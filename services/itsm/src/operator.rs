@@ -103,8 +103,9 @@ pub enum Consumer {
     },
 }
 
-/// Where the installation is.
+/// Where the installation is. Its group has a name of its own, since commands are called `place`.
 #[derive(Debug, Args)]
+#[group(id = "installation")]
 pub struct Place {
     /// The data folder.
     #[arg(long, value_name = "DIR", default_value = "./var")]

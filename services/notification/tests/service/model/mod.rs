@@ -365,7 +365,7 @@ thread_local! {
     static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
 }
 
-/// One case: the model, and the service that must agree with it.
+/// The model, and the service that must agree with it.
 struct Twin {
     desk: Rc<Desk>,
     model: Model,
@@ -420,7 +420,17 @@ impl Twin {
         self.desk.service.caught_up().await;
         let about = self.desk.about(id).await;
         assert_eq!(about.len(), 1, "the rule tells one person by one way");
-        self.model.request(new_delivery(Some(id), &about[0]));
+        let asked = self.history(&about[0].id).await.remove(0).event.and_then(|event| event.record);
+        let Some(Record::Delivery(asked)) = asked else { panic!("a delivery begins with what was asked for") };
+        self.model.request(new_delivery(Some(id), &asked));
+    }
+
+    /// What happened to a delivery; the first event has it as it was asked for.
+    async fn history(&self, id: &str) -> Vec<wire::NotificationEventEntry> {
+        let request = wire::ListDeliveryEventsRequest { id: id.to_owned(), ..Default::default() };
+        let ask = self.desk.service.stage.request(&self.desk.service.administrator, request);
+        let mut client = self.desk.service.client.clone();
+        client.list_delivery_events(ask).await.unwrap().into_inner().events
     }
 
     async fn happens(&mut self, place: u8, news: News) {
@@ -504,11 +514,7 @@ impl Twin {
     /// that move without an event.
     fn replays(&self) {
         for known in &self.model.known {
-            let id = known.delivery.id.to_string();
-            let request = wire::ListDeliveryEventsRequest { id, ..Default::default() };
-            let ask = self.desk.service.stage.request(&self.desk.service.administrator, request);
-            let mut client = self.desk.service.client.clone();
-            let entries = self.desk.runtime.block_on(client.list_delivery_events(ask)).unwrap().into_inner().events;
+            let entries = self.desk.runtime.block_on(self.history(&known.delivery.id.to_string()));
             for (entry, step) in entries.iter().zip(&known.steps) {
                 let event = entry.event.clone().unwrap();
                 let said = publish::delivery(&step.record, step.what, event.actor.as_ref().unwrap());
@@ -516,8 +522,9 @@ impl Twin {
                 assert_eq!(event, NotificationEvent::decode(said.body.as_slice()).unwrap());
             }
             let last = entries.last().and_then(|entry| entry.event.clone()).and_then(|event| event.record);
-            let Some(Record::Delivery(last)) = last else { panic!("the events are of deliveries") };
-            let row = records::delivery(&known.delivery);
+            let (Some(Record::Delivery(last)), row) = (last, records::delivery(&known.delivery)) else {
+                panic!("no delivery")
+            };
             assert_eq!((last.revision, last.state, last.reason), (row.revision, row.state, row.reason));
         }
     }
