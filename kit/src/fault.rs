@@ -2,8 +2,8 @@
 //! made to die, and faults planted on purpose, to show that the harness would find them.
 //!
 //! `ITSM_FAIL_POINT=command.before_commit:7` ends the process at the seventh passing;
-//! `ITSM_MUTANT=gap_ignored` plants a fault. No other build has any of it: there [`planted!`] is the
-//! literal `false` and [`fail_point!`] is nothing, and a test looks for their names in the binary.
+//! `ITSM_MUTANT=gap_ignored` plants a fault. No other build has any of it: there `planted!` is the
+//! literal `false` and `fail_point!` is nothing, and a test looks for their names in the binary.
 
 /// Whether this fault, or one of these, is planted.
 #[cfg(mutants)]

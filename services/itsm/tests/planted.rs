@@ -1,8 +1,6 @@
 //! What is shipped has no fault planted in it, and no point at which it can be made to die: those are
 //! for `make faults`, in a build with `--cfg mutants` alone.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 const NAMES: [&str; 17] = [
     "ITSM_MUTANT",
     "ITSM_FAIL_POINT",
