@@ -32,6 +32,8 @@ use crate::{
 
 /// How long one sweep waits for the consumer before it comes back later.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// By how much the clocks of two services may differ.
+const SKEW: Duration = Duration::from_millis(50);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Since when catching up fails, by the machine's time, and whether what is due is told without it.
@@ -49,6 +51,8 @@ impl App {
     /// Waits until this service has applied what the incident service had said when asked. False
     /// when it did not get there in time.
     async fn caught_up(&self) -> Result<bool, BoxError> {
+        // So that what the owner's clock calls in time has begun there when it is asked.
+        pause(SKEW).await;
         let owner = self.peers.settled_position("incident").await?;
         let incarnation: Uuid = owner.incarnation.parse()?;
         let began = Instant::now();
