@@ -92,7 +92,7 @@ fn spoilt(chance: &mut Chance, headers: &HeaderMap) -> HeaderMap {
 
 /// A message that nobody should have sent: subject, headers, body.
 fn junk(chance: &mut Chance, seen: &[Message]) -> (String, Option<HeaderMap>, Vec<u8>) {
-    let service = chance.pick(&proto::SERVICES.to_vec());
+    let service = chance.pick(&proto::SERVICES);
     let kind = chance.pick(&["opened", "raised", "cleared", "nonsense", "a.b.c"]);
     let tenant = chance.pick(&["default", "nobody", "_feed"]);
     let subjects = [
