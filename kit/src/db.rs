@@ -112,7 +112,7 @@ impl Transaction {
 
     /// A second transaction beside this one, for a fault that writes where it must not.
     #[cfg(mutants)]
-    pub(crate) async fn another(&self, tenant: TenantId) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn another(&mut self, tenant: TenantId) -> Result<Self, sqlx::Error> {
         let statement = format!("begin; select set_config('itsm.tenant', '{tenant}', true)");
         Self::begin(self.writes.schema(), &self.pool, statement).await
     }
