@@ -25,6 +25,8 @@ pub mod id;
 pub mod journal;
 pub mod lease;
 pub mod metrics;
+#[cfg(feature = "testing")]
+pub mod model_testing;
 pub mod number;
 pub mod page;
 pub mod peer;

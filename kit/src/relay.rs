@@ -146,6 +146,8 @@ impl Relay {
     }
 
     async fn active(&self, lease: &Lease) -> Result<(), BoxError> {
+        // Before the first take compares with it.
+        self.saved.store(lease.position, Ordering::Relaxed);
         let (batches, receiver) = mpsc::channel(16);
         tokio::select! {
             ended = self.take_for_ever(lease, &batches) => ended,
@@ -273,7 +275,6 @@ impl Relay {
             .build(self.bus.clone());
         let mut acknowledged = lease.position;
         let mut next = acknowledged + 1;
-        self.saved.store(acknowledged, Ordering::Relaxed);
         let mut waiting = FuturesOrdered::new();
         let mut gather = tokio::time::interval(GATHER);
         gather.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -342,7 +343,6 @@ impl Relay {
         .boxed()
     }
 
-    /// Without waiting for the disk: what is lost is published once more.
     /// Without waiting for the disk: what is lost is published once more.
     async fn save(&self, lease: &Lease, position: i64) -> Result<(), BoxError> {
         let statement = format!(

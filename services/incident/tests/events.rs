@@ -261,6 +261,39 @@ async fn of_two_relays_one_works_and_the_other_takes_over_at_once_when_it_stops(
 }
 
 #[tokio::test]
+async fn a_relay_that_is_set_back_publishes_again_what_its_stream_lost() {
+    let (stage, alerts) = stage().await;
+    stage.make_streams().await;
+    start(&stage).await;
+    for _ in 0..3 {
+        let id = kit::id::draw();
+        alerts.say(id, "raised", stage_now(&stage), raised(id));
+    }
+    alerts.beat().await;
+    let jetstream = async_nats::jetstream::new(stage.bus.clone());
+    let copies = |wanted: u64| {
+        let jetstream = &jetstream;
+        async move {
+            let stream = jetstream.get_stream("INCIDENT").await.ok()?;
+            (stream.cached_info().state.messages == wanted).then_some(())
+        }
+    };
+    eventually("a copy of each event", || copies(3)).await;
+    let acknowledged = "select position from incident.lease where name = 'relay'";
+    eventually("the mark", || async {
+        let mut admin = stage.admin().await;
+        let position: i64 = sqlx::query_scalar(acknowledged).fetch_one(&mut admin).await.unwrap();
+        (position == 3).then_some(())
+    })
+    .await;
+    jetstream.delete_stream("INCIDENT").await.unwrap();
+    stage.make_streams().await;
+    let set_back = "update incident.lease set position = 0 where name = 'relay'";
+    sqlx::query(set_back).execute(&mut stage.admin().await).await.unwrap();
+    eventually("the copies again", || copies(3)).await;
+}
+
+#[tokio::test]
 async fn a_resolved_incident_closes_by_itself_at_the_instant_that_was_due() {
     let (stage, alerts) = stage().await;
     start(&stage).await;

@@ -5,19 +5,15 @@
 //! `ITSM_PROPTEST_CASES=2000` does more than the few of every run, however long it takes; `PROPTEST_RNG_SEED` repeats one.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt,
     rc::Rc,
-    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc, Weekday};
-use kit::{clock::Clock as _, decide::Step, id::IncidentId, testing::eventually};
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use kit::{clock::Clock as _, decide::Step, id::IncidentId, model_testing::play, testing::eventually};
+use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use prost::Message;
 use proto::{
@@ -40,9 +36,6 @@ use tokio::{runtime::Runtime, sync::Mutex};
 use uuid::Uuid;
 
 use crate::desk::Desk as Service;
-
-/// How long new cases begin, unless somebody asked for a number of them.
-const AT_MOST: Duration = Duration::from_secs(15);
 
 /// How many incidents a case has at most.
 const INCIDENTS: usize = 4;
@@ -490,28 +483,9 @@ fn the_service_counts_as_the_domain_says_whatever_happens() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let (began, done) = (Instant::now(), Cell::new(0));
-    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
-        if asked().is_some() || began.elapsed() < AT_MOST {
-            Twin::test_sequential(config(), model, commands, seen);
-            done.set(done.get() + 1);
-        }
-        Ok(())
+    let played = play(&Model::sequential_strategy(1..40), 20, |config, (model, commands, seen)| {
+        Twin::test_sequential(config, model, commands, seen);
     });
     DESK.take();
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
-    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
-}
-
-/// How many cases somebody asked for.
-fn asked() -> Option<u32> {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
-    cases.and_then(|cases| cases.parse().ok())
-}
-
-fn config() -> Config {
-    Config { cases: asked().unwrap_or(20), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
+    played.unwrap();
 }

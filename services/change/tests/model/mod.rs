@@ -6,13 +6,7 @@
 
 mod desk;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    fmt,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
 
 use change::{
     MIGRATOR, Settings,
@@ -29,13 +23,11 @@ use kit::{
     clock::Clock,
     decide::Step,
     id::{PersonId, TeamId},
+    model_testing::play,
     problem::Problem,
     testing::{Stage, eventually},
 };
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use prost::Message;
 use proto::{
@@ -49,9 +41,6 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use self::desk::Desk;
-
-/// How long new cases begin, unless somebody asked for a number of them.
-const AT_MOST: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone)]
 enum Command {
@@ -476,28 +465,9 @@ fn the_service_does_what_the_domain_says_whatever_is_asked() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let (began, done) = (Instant::now(), Cell::new(0));
-    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..40), |(model, commands, seen)| {
-        if asked().is_some() || began.elapsed() < AT_MOST {
-            Twin::test_sequential(config(), model, commands, seen);
-            done.set(done.get() + 1);
-        }
-        Ok(())
+    let played = play(&Model::sequential_strategy(1..40), 32, |config, (model, commands, seen)| {
+        Twin::test_sequential(config, model, commands, seen);
     });
     DESK.take();
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
-    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
-}
-
-/// How many cases somebody asked for.
-fn asked() -> Option<u32> {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
-    cases.and_then(|cases| cases.parse().ok())
-}
-
-fn config() -> Config {
-    Config { cases: asked().unwrap_or(32), failure_persistence: None, max_shrink_iters: 400, ..Config::default() }
+    played.unwrap();
 }

@@ -20,9 +20,8 @@ use super::streams::{Streams, ensure_outside_consumer};
 const EVERY: Duration = Duration::from_secs(2);
 const FIRST_ROUND_WITHIN: Duration = Duration::from_secs(30);
 
-/// How often each service's event stream came back empty or short in this process's life. A relay
-/// publishes again whenever its own number is another one than it last acted on; who subscribes
-/// late sees the number all the same.
+/// How often each service's event stream came back empty or short in this process's life. [`set_back`]
+/// acts whenever a number is another one than it last acted on, so that none is missed.
 pub type Losses = BTreeMap<&'static str, u64>;
 
 /// What the provisioner has to know.

@@ -6,19 +6,14 @@
 
 mod desk;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    fmt,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kit::{
     clock::Clock,
     decide::Step,
     id::{IncidentId, PersonId},
+    model_testing::play,
     problem::Problem,
     testing::eventually,
 };
@@ -30,10 +25,7 @@ use notification::{
     },
     events::publish,
 };
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use prost::Message;
 use proto::{
@@ -52,9 +44,6 @@ use crate::{
 };
 
 use self::desk::Desk;
-
-/// How long new cases begin, unless somebody asked for a number of them.
-const AT_MOST: Duration = Duration::from_secs(15);
 
 /// How many deliveries that are no repeats a case has: as many as an endpoint takes at once.
 const AT_ONCE: usize = 4;
@@ -578,28 +567,9 @@ fn the_service_tells_as_the_domain_says_whatever_happens() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let desk = runtime.block_on(Desk::open(Rc::clone(&runtime)));
     DESK.set(Some(Rc::new(desk)));
-    let (began, done) = (Instant::now(), Cell::new(0));
-    let outcome = TestRunner::new(config()).run(&Model::sequential_strategy(1..30), |(model, commands, seen)| {
-        if asked().is_some() || began.elapsed() < AT_MOST {
-            Twin::test_sequential(config(), model, commands, seen);
-            done.set(done.get() + 1);
-        }
-        Ok(())
+    let played = play(&Model::sequential_strategy(1..30), 16, |config, (model, commands, seen)| {
+        Twin::test_sequential(config, model, commands, seen);
     });
     DESK.take();
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
-    assert!(done.get() > 0, "no case ended within {AT_MOST:?}");
-}
-
-/// How many cases somebody asked for.
-fn asked() -> Option<u32> {
-    #[expect(clippy::disallowed_methods, reason = "who runs the test says how much")]
-    let cases = std::env::var("ITSM_PROPTEST_CASES").ok();
-    cases.and_then(|cases| cases.parse().ok())
-}
-
-fn config() -> Config {
-    Config { cases: asked().unwrap_or(16), failure_persistence: None, max_shrink_iters: 200, ..Config::default() }
+    played.unwrap();
 }
