@@ -120,7 +120,17 @@ impl Bus {
             url => url.to_owned(),
         };
         let ours = here.as_deref() == Some(&url) && paths.nats_keys().join("operator.seed").exists();
-        let authority = if ours { Some(Arc::new(Authority::open(paths)?)) } else { None };
+        let authority = match &settings.nats.operator_keys_folder {
+            Some(keys) => {
+                Authority::adopt(paths, keys)?;
+                let authority = Authority::open(paths)?;
+                // Its own credentials and the system's, which nobody else has.
+                authority.issue_internal()?;
+                Some(Arc::new(authority))
+            }
+            None if ours => Some(Arc::new(Authority::open(paths)?)),
+            None => None,
+        };
         Ok(Self { url, credentials: settings.nats.credentials_folder.clone(), authority })
     }
 
@@ -233,5 +243,30 @@ mod tests {
             (options.url.as_str(), options.credentials),
             ("nats://elsewhere:2", Some("/creds/sla.creds".into()))
         );
+    }
+
+    #[test]
+    fn the_provisioner_takes_the_operators_keys_from_its_secrets() {
+        let temporary = tempfile::tempdir().unwrap();
+        let made = DataFolder::open(&temporary.path().join("made")).unwrap();
+        let public = |paths: &DataPaths| Authority::open(paths).unwrap().trust().unwrap().system_account;
+        let trusted = public(made.paths());
+        let own = DataFolder::open(&temporary.path().join("own")).unwrap();
+        let mut settings = Settings::default();
+        settings.nats.url = Secret::new("nats://elsewhere:2");
+        settings.nats.operator_keys_folder = Some(made.nats_keys());
+        let find = |settings: &Settings| Bus::find(settings, own.paths());
+        assert!(matches!(find(&settings).unwrap().access(), Access::Operator { .. }));
+        assert_eq!(public(own.paths()), trusted);
+        assert!(own.nats_creds().join("system.creds").exists() && own.nats_creds().join("provisioner.creds").exists());
+        assert!(find(&settings).is_ok(), "the next start refuses what it took");
+
+        let other = DataFolder::open(&temporary.path().join("other")).unwrap();
+        drop(Authority::open(other.paths()).unwrap());
+        settings.nats.operator_keys_folder = Some(other.nats_keys());
+        assert!(find(&settings).unwrap_err().to_string().contains("operator.seed"));
+        assert_eq!(public(own.paths()), trusted);
+        settings.nats.operator_keys_folder = Some(temporary.path().join("none"));
+        assert!(find(&settings).unwrap_err().to_string().contains("is not there"));
     }
 }
