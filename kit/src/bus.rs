@@ -1,7 +1,7 @@
 //! NATS: CloudEvents in binary mode out, checked envelopes in. The bus only makes things fast, so
 //! whatever does not fit together is dropped; the feed has the truth.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr};
 use chrono::{DateTime, Utc};
@@ -21,6 +21,19 @@ pub struct BusOptions {
     pub url: String,
     /// The credentials file, in operator mode.
     pub credentials: Option<std::path::PathBuf>,
+    /// A folder with `ca.crt`, `<part>.crt` and `<part>.key`, where the server asks for certificates.
+    pub certificates_folder: Option<std::path::PathBuf>,
+}
+
+/// Has a part and the server show each other certificates. The files are read at each connect, so that
+/// new ones count without a restart.
+#[must_use]
+pub fn with_certificates(options: ConnectOptions, folder: &Path, part: &str) -> ConnectOptions {
+    let own = |ending: &str| folder.join(format!("{part}.{ending}"));
+    options
+        .require_tls(true)
+        .add_root_certificates(folder.join("ca.crt"))
+        .add_client_certificate(own("crt"), own("key"))
 }
 
 /// Connects as a service; goes on trying for ever, also at first.
@@ -32,6 +45,9 @@ pub async fn connect(service: &str, options: &BusOptions) -> Result<Client, std:
     let mut connect = ConnectOptions::new();
     if let Some(file) = &options.credentials {
         connect = ConnectOptions::with_credentials_file(file).await?;
+    }
+    if let Some(folder) = &options.certificates_folder {
+        connect = with_certificates(connect, folder, service);
     }
     // The client itself ignores what stands before the host.
     let address = ServerAddr::from_str(&options.url)?;

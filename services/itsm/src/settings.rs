@@ -172,6 +172,10 @@ pub struct Nats {
     /// A folder with `<service>.creds`, where the server wants credentials. Default: those of the
     /// data folder when it has the keys that the server trusts, else none.
     pub credentials_folder: Option<PathBuf>,
+    /// A folder with `ca.crt` and, of each part that the process runs, `<part>.crt` and `<part>.key`,
+    /// where the server speaks TLS and asks for certificates. They are read at each connect. Default:
+    /// none, and what the URL says.
+    pub certificates_folder: Option<PathBuf>,
     /// A folder with the seeds of the operator and of its accounts, as `itsm secrets` makes them, for the
     /// provisioner alone: it takes them into its data folder, where it keeps the tenants' accounts.
     /// Default: those of the data folder.
@@ -184,7 +188,14 @@ pub struct Nats {
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: Secret::default(), credentials_folder: None, operator_keys_folder: None, replicas: 1, binary: None }
+        Self {
+            url: Secret::default(),
+            credentials_folder: None,
+            certificates_folder: None,
+            operator_keys_folder: None,
+            replicas: 1,
+            binary: None,
+        }
     }
 }
 
@@ -298,7 +309,7 @@ mod tests {
         assert!(settings.secrets.key_file.is_some() && settings.secrets.signing_keys_folder.is_some());
         assert!(settings.database.binaries.is_some() && settings.nats.binary.is_some());
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
-        assert!(settings.nats.operator_keys_folder.is_some());
+        assert!(settings.nats.operator_keys_folder.is_some() && settings.nats.certificates_folder.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
         assert!(!settings.database.passwords.is_empty() && !settings.retention.tenants.is_empty());
     }

@@ -95,13 +95,14 @@ pub fn service_database(schema: &'static str, options: &PgConnectOptions, passwo
 pub struct Bus {
     url: String,
     credentials: Option<PathBuf>,
+    certificates: Option<PathBuf>,
     authority: Option<Arc<Authority>>,
 }
 
 impl Bus {
     /// A server that trusts our keys.
     pub fn operated(url: String, authority: Arc<Authority>) -> Self {
-        Self { url, credentials: None, authority: Some(authority) }
+        Self { url, credentials: None, certificates: None, authority: Some(authority) }
     }
 
     /// The server that the settings or the data folder name.
@@ -131,21 +132,25 @@ impl Bus {
             None if ours => Some(Arc::new(Authority::open(paths)?)),
             None => None,
         };
-        Ok(Self { url, credentials: settings.nats.credentials_folder.clone(), authority })
+        let nats = &settings.nats;
+        let (credentials, certificates) = (nats.credentials_folder.clone(), nats.certificates_folder.clone());
+        Ok(Self { url, credentials, certificates, authority })
     }
 
     /// How a part connects.
     pub fn options(&self, part: &str) -> BusOptions {
         let given = self.credentials.as_ref().map(|folder| folder.join(format!("{part}.creds")));
         let ours = || self.authority.as_ref().map(|authority| authority.credentials_path(part));
-        BusOptions { url: self.url.clone(), credentials: given.or_else(ours) }
+        let certificates_folder = self.certificates.clone();
+        BusOptions { url: self.url.clone(), credentials: given.or_else(ours), certificates_folder }
     }
 
     /// How the provisioner connects.
     pub fn access(&self) -> Access {
+        let (url, certificates) = (self.url.clone(), self.certificates.clone());
         match &self.authority {
-            Some(authority) => Access::Operator { url: self.url.clone(), authority: Arc::clone(authority) },
-            None => Access::Plain { url: self.url.clone() },
+            Some(authority) => Access::Operator { url, authority: Arc::clone(authority), certificates },
+            None => Access::Plain { url, certificates },
         }
     }
 }
