@@ -15,7 +15,7 @@ use uuid::Uuid;
 const SUBSCRIPTION_CAPACITY: usize = 8_192;
 
 /// How to reach NATS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BusOptions {
     /// The server, `nats://host:port`, with user and password where the server wants them.
     pub url: String,
@@ -25,15 +25,14 @@ pub struct BusOptions {
     pub certificates_folder: Option<std::path::PathBuf>,
 }
 
-/// Has a part and the server show each other certificates. The files are read at each connect, so that
-/// new ones count without a restart.
+/// Has a part and the server show each other certificates, where there is a folder of them. The files
+/// are read at each connect, so that new ones count without a restart.
 #[must_use]
-pub fn with_certificates(options: ConnectOptions, folder: &Path, part: &str) -> ConnectOptions {
+pub fn with_certificates(options: ConnectOptions, folder: Option<&Path>, part: &str) -> ConnectOptions {
+    let Some(folder) = folder else { return options };
     let own = |ending: &str| folder.join(format!("{part}.{ending}"));
-    options
-        .require_tls(true)
-        .add_root_certificates(folder.join("ca.crt"))
-        .add_client_certificate(own("crt"), own("key"))
+    let options = options.require_tls(true).add_root_certificates(folder.join("ca.crt"));
+    options.add_client_certificate(own("crt"), own("key"))
 }
 
 /// Connects as a service; goes on trying for ever, also at first.
@@ -46,9 +45,7 @@ pub async fn connect(service: &str, options: &BusOptions) -> Result<Client, std:
     if let Some(file) = &options.credentials {
         connect = ConnectOptions::with_credentials_file(file).await?;
     }
-    if let Some(folder) = &options.certificates_folder {
-        connect = with_certificates(connect, folder, service);
-    }
+    connect = with_certificates(connect, options.certificates_folder.as_deref(), service);
     // The client itself ignores what stands before the host.
     let address = ServerAddr::from_str(&options.url)?;
     if let Some(user) = address.username() {

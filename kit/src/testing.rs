@@ -111,7 +111,8 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("itsm-t").tempdir_in("/tmp").expect("a folder");
         let database = database(schemas).await;
         let (nats, nats_url) = start_nats(&folder, 0);
-        let bus = bus::connect("test", &plain(&nats_url)).await.expect("NATS");
+        let bus =
+            bus::connect("test", &BusOptions { url: nats_url.clone(), ..Default::default() }).await.expect("NATS");
         let stage = Self {
             clock: Arc::new(ManualClock::at(now)),
             bus,
@@ -152,7 +153,9 @@ impl Stage {
         let keys = proto::SERVICES
             .iter()
             .map(|name| ((*name).to_owned(), Signer::new(*name, &seed(name)).expect("a key").public_key()));
-        let bus = bus::connect(service, &plain(&self.nats_url)).await.expect("NATS");
+        let bus = bus::connect(service, &BusOptions { url: self.nats_url.clone(), ..Default::default() })
+            .await
+            .expect("NATS");
         Context {
             service,
             clock: Arc::clone(&clock),
@@ -474,9 +477,4 @@ where
             tonic::server::Grpc::new(tonic_prost::ProstCodec::<A, Q>::default()).unary(handler, request).await
         })
     }
-}
-
-/// A server that asks for nothing.
-fn plain(url: &str) -> BusOptions {
-    BusOptions { url: url.to_owned(), credentials: None, certificates_folder: None }
 }

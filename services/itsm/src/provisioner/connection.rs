@@ -76,9 +76,7 @@ pub async fn connect(access: &Access, user: &str) -> anyhow::Result<Connection> 
     }
     .with_context(|| "the URL of NATS is not one".to_owned())?;
     let (Access::Operator { certificates, .. } | Access::Plain { certificates, .. }) = access;
-    if let Some(folder) = certificates {
-        options = kit::bus::with_certificates(options, folder, PROVISIONER);
-    }
+    options = kit::bus::with_certificates(options, certificates.as_deref(), PROVISIONER);
     // The client ignores what stands before the host.
     if let Some(user) = address.username() {
         let password = address.password().unwrap_or_default();
