@@ -139,6 +139,7 @@ BREAKS = {
     "steps": [
         (lambda all: render.labels(the(all, "Service", "itsm-sla")).pop("itsm/step"), "itsm/step"),
         (lambda all: render.labels(the(all, "Deployment", "itsm-sla")).update({"itsm/step": "migrate"}), "its step is"),
+        (lambda all: the(all, "Deployment", "itsm-sla")["metadata"].pop("annotations"), "its wave is 0"),
     ],
     "addresses": [
         (lambda all: remove(all, "Service", "itsm-sla"), "no such Service"),

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -110,7 +111,8 @@ class Secrets(unittest.TestCase):
     def test_the_same_folder_gives_the_same(self):
         self.assertEqual(self.made, self.again)
         key = base64.b64decode(self.content()["Secret", "itsm-first-administrator"]["admin.key"]).decode()
-        self.assertRegex(key, r"^itsm_[0-9a-f]{32}_[A-Za-z0-9_-]{43}\n$")
+        self.assertRegex(key, r"^itsm_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}_[A-Za-z0-9_-]{43}\n$")
+        self.assertLess(abs(int(key[5:17], 16) / 1000 - time.time()), 3600)
 
     def test_trust_is_the_trust_and_no_more(self):
         trust = self.content()["ConfigMap", "itsm-nats-trust"]["trust.conf"]

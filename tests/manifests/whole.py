@@ -7,6 +7,7 @@ from pods import bounds as container_bounds
 from render import component, labels, name, of_kind, pods, selects
 
 STEPS = ["foundation", "migrate", "administrator", "services"]
+WAVE = "argocd.argoproj.io/sync-wave"
 # Connections that a process holds for each of its database roles (kit/src/db.rs).
 CONNECTIONS = 8
 
@@ -128,6 +129,15 @@ def steps(resources):
             yield f"{name(resource)}: the label itsm/step says {step}, not one of {', '.join(STEPS)}"
         elif wanted.get(resource["kind"], step) != step:
             yield f"{name(resource)}: its step is {wanted[resource['kind']]}, not {step}"
+    jobs = [wave(job) for job in of_kind(resources, "Job")]
+    for deployment in of_kind(resources, "Deployment"):
+        if wave(deployment) <= max(jobs):
+            yield f"{name(deployment)}: its wave is {wave(deployment)}, and the Jobs' are {jobs}"
+
+
+def wave(resource):
+    """When Argo CD applies it."""
+    return int(resource["metadata"].get("annotations", {}).get(WAVE, 0))
 
 
 def addresses(resources, settings):

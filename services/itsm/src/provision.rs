@@ -56,8 +56,8 @@ pub struct Options {
     /// Where the administrator's API key is written; only its owner may read the file.
     #[arg(long, value_name = "FILE", required_unless_present = "key_from", conflicts_with = "key_from")]
     key_file: Option<PathBuf>,
-    /// A file with the API key to give instead, drawn elsewhere: `itsm_`, 32 hexadecimal digits, `_`, and 32
-    /// random bytes in base64url.
+    /// A file with the API key to give instead, drawn elsewhere: `itsm_`, the 32 digits of a UUID of version 7
+    /// of this month or the last, `_`, and 32 random bytes in base64url.
     #[arg(long, value_name = "FILE")]
     key_from: Option<PathBuf>,
     /// The tenant: lower-case letters, digits and dashes.
@@ -138,7 +138,13 @@ pub async fn first_administrator(
 }
 
 fn credential(text: &str, path: &Path) -> anyhow::Result<Credential> {
-    Credential::parse(text.trim()).with_context(|| format!("{} holds no API key; remove it", path.display()))
+    let key = Credential::parse(text.trim());
+    let key = key.with_context(|| format!("{} holds no API key; remove it", path.display()))?;
+    // History is kept by the month that an id says.
+    if key.id().0.get_version_num() != 7 {
+        bail!("{} holds a key whose id is no UUID of version 7", path.display());
+    }
+    Ok(key)
 }
 
 async fn provision(
@@ -276,6 +282,17 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_given_has_an_id_that_history_can_be_kept_by() {
+        let path = Path::new("admin.key");
+        let drawn = Credential::draw().unwrap().text();
+        assert!(credential(&format!("{}\n", drawn.expose()), path).is_ok());
+        let (before, after) = (&drawn.expose()[..17], &drawn.expose()[18..]);
+        let other = format!("{before}4{after}");
+        assert!(credential(&other, path).unwrap_err().to_string().contains("version 7"));
+        assert!(credential("hunter2", path).is_err_and(|error| !format!("{error:#}").contains("hunter2")));
+    }
 
     #[test]
     fn a_secret_that_works_is_in_its_place_also_after_a_kill() {
