@@ -39,6 +39,8 @@ const ADMIN: &str = "admin";
 const DIRECTORY: &str = "directory";
 /// Who seals what is stored for others.
 const NOTIFICATION: &str = "notification";
+/// Who shows the numbers, where that is run.
+const GRAFANA: &str = "grafana";
 /// What the files say about the port that NATS' own image listens on.
 const NATS_PORT: u16 = 4222;
 const NATS_MONITORING: &str = "127.0.0.1:8222";
@@ -54,7 +56,7 @@ pub struct Options {
     /// The user id, as a number, that the files shall belong to. Needs the right to give files away.
     #[arg(long, value_name = "UID")]
     owner: Option<u32>,
-    /// Where the processes reach the database.
+    /// Where the processes reach the database; may end in parameters, such as `?sslmode=verify-full`.
     #[arg(long, value_name = "HOST:PORT/NAME", default_value = "postgres:5432/itsm")]
     database: String,
     /// The database's administrator.
@@ -78,11 +80,12 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
     make_folder(&root, 0o711)?;
     let place = Place { root };
     let parts = SERVICES.iter().map(|service| service.name).chain([GATEWAY]);
-    for name in [POSTGRES, NATS, MIGRATE, PROVISION, PROVISIONER, ADMIN].into_iter().chain(parts.clone()) {
+    for name in [POSTGRES, NATS, MIGRATE, PROVISION, PROVISIONER, ADMIN, GRAFANA].into_iter().chain(parts.clone()) {
         make_folder(&place.of(name), 0o700)?;
     }
     database(&place, options)?;
     random_once::<32>(&place.of(NOTIFICATION).join("sealing.key"))?;
+    random_once::<24>(&place.of(GRAFANA).join("password"))?;
     signing_keys(&place, parts.clone())?;
     accounts(&place, parts, options)?;
     if let Some(owner) = options.owner {
@@ -106,8 +109,8 @@ impl Place {
 /// has alone.
 fn database(place: &Place, options: &Options) -> anyhow::Result<()> {
     let password = HEXLOWER.encode(&random_once::<24>(&place.of(POSTGRES).join("password"))?);
-    if options.database.contains(['@', '?']) || options.database_user.contains(['@', ':', '/']) {
-        bail!("the database is given as HOST:PORT/NAME and its user by name");
+    if options.database.contains('@') || options.database_user.contains(['@', ':', '/', '?']) {
+        bail!("the database is given as HOST:PORT/NAME and its user by name, both without a password");
     }
     let url = format!("postgres://{}:{password}@{}\n", options.database_user, options.database);
     for name in [MIGRATE, PROVISIONER] {

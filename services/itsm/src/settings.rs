@@ -299,6 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn the_containers_settings_lead_to_every_service() {
+        let settings = from(include_str!("../../../deploy/compose/itsm.toml"), &[]).unwrap();
+        let names: Vec<&str> = settings.services.listen.keys().map(String::as_str).collect();
+        assert_eq!(BTreeSet::from_iter(names), BTreeSet::from(proto::SERVICES));
+        for (name, address) in &settings.services.addresses {
+            let port = settings.services.listen[name].port();
+            assert!(address.ends_with(&format!("://{name}:{port}")), "{address}");
+        }
+        assert_eq!(settings.services.addresses.len(), settings.services.listen.len());
+        assert_eq!(settings.gateway.check(), Ok(()));
+    }
+
+    #[test]
     fn each_key_of_the_sample_is_explained() {
         let mut explained = false;
         for line in SAMPLE.lines() {
