@@ -2,6 +2,7 @@
 # What the scripts of this folder share: putting together the file system of an image from files of the
 # machine that they run on. Sourced, never executed.
 
+# shellcheck disable=SC2034 # for those who source it
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 
 say() { printf '%s\n' "$*" >&2; }
