@@ -274,7 +274,8 @@ fn compose_runs_every_part() {
     let compose = text(&root().join("docker-compose.yml"));
     let mut broken = Vec::new();
     for part in proto::SERVICES.into_iter().chain(["provisioner", "gateway"]) {
-        for line in [format!("\n  {part}:\n"), format!("command: [serve, {part}]"), format!("/{part}\", target: /run")] {
+        for line in [format!("\n  {part}:\n"), format!("command: [serve, {part}]"), format!("/{part}\", target: /run")]
+        {
             if !compose.contains(&line) {
                 broken.push(format!("docker-compose.yml has no `{}`", line.trim()));
             }
