@@ -7,6 +7,7 @@ mod demo;
 mod embedded;
 mod migrate;
 mod operator;
+mod pki;
 mod provision;
 mod provisioner;
 mod serve;
@@ -40,6 +41,8 @@ enum Verb {
     Migrate(Migrate),
     Provision(provision::Options),
     Demo(Demo),
+    #[command(subcommand)]
+    Pki(pki::Pki),
     #[command(flatten)]
     Operator(operator::Operator),
     #[command(flatten)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
     let outcome = match command.verb {
         Verb::Client(client) => run(async { Ok(client.run().await) }),
         Verb::Demo(demo) => run(play(demo)),
+        Verb::Pki(pki) => pki.run(),
         verb => settings(command.settings).and_then(|settings| run(serve_verb(verb, settings))),
     };
     outcome.unwrap_or_else(|error| {
@@ -104,7 +108,7 @@ async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> 
         }
         Verb::Provision(options) => say(&provision::run(options, &settings).await?),
         Verb::Operator(operator) => operator::run(operator, &settings).await,
-        Verb::Demo(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
+        Verb::Demo(_) | Verb::Pki(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
     }
 }
 
