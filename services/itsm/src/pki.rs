@@ -30,6 +30,10 @@ use crate::{
 /// What an installation has besides services and may need a certificate for.
 const SERVERS: [&str; 2] = ["nats", "postgres"];
 const AUTHORITY: &str = "ca";
+/// Days, as the commands have them where nothing else is said.
+const AUTHORITY_COUNTS: i64 = 3650;
+const COUNTS: i64 = 365;
+const ENDS_SOON: i64 = 30;
 /// Clocks are apart: what was just issued counts for others too.
 const BEFORE: TimeDelta = TimeDelta::minutes(10);
 
@@ -137,8 +141,34 @@ impl Pki {
     }
 }
 
+/// Makes what is missing of an authority and of the certificates of all parts, and issues anew what ends
+/// soon.
+///
+/// # Errors
+/// Fails when the folder cannot be written, or a file in it is damaged.
+pub fn keep(folder: &Path) -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "certificates count by the clocks of machines")]
+    keep_at(folder, Utc::now())
+}
+
+fn keep_at(folder: &Path, now: DateTime<Utc>) -> anyhow::Result<()> {
+    let after = |days: i64| now + TimeDelta::days(days);
+    if !folder.join("ca.crt").exists() {
+        make_authority(folder, now, after(AUTHORITY_COUNTS))?;
+    }
+    let authority = Authority::open(folder)?;
+    for name in known() {
+        let [certificate, key] = authority.paths(name);
+        let counts = certificate.exists() && key.exists() && look(&fs::read(&certificate)?)?.0.ends > after(ENDS_SOON);
+        if !counts {
+            authority.issue(name, all_names(name, &[])?, now, after(COUNTS))?;
+        }
+    }
+    Ok(())
+}
+
 /// Who has a certificate in an installation that is whole.
-fn known() -> impl Iterator<Item = &'static str> {
+pub fn known() -> impl Iterator<Item = &'static str> {
     proto::SERVICES.into_iter().chain([GATEWAY, PROVISIONER]).chain(SERVERS)
 }
 
@@ -315,6 +345,22 @@ mod tests {
 
     fn rotate(folder: &Path, now: DateTime<Utc>) -> String {
         Pki::Rotate { folder: folder.to_owned(), within: 30, days: 90 }.at(now).unwrap()
+    }
+
+    #[test]
+    fn what_counts_is_kept_and_what_is_missing_or_ends_soon_is_made() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("pki");
+        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+        keep_at(&folder, at(0)).unwrap();
+        let (authority, sla, nats) = (read("ca.crt"), read("sla.crt"), read("nats.crt"));
+        fs::remove_file(folder.join("nats.key")).unwrap();
+        keep_at(&folder, at(1)).unwrap();
+        assert_eq!((read("ca.crt"), read("sla.crt")), (authority.clone(), sla.clone()));
+        assert_ne!(read("nats.crt"), nats);
+        keep_at(&folder, at(COUNTS - ENDS_SOON)).unwrap();
+        assert_ne!(read("sla.crt"), sla);
+        assert_eq!(read("ca.crt"), authority);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Every secret is drawn here, so that nothing starts with one that somebody else knows too. What is
 //! there stays; what is missing is made again, so that removing a file and running this again
-//! replaces it. Each folder holds what its process may know and no more.
+//! replaces it; certificates that end within a month are issued anew. Each folder holds what its process may know and no more.
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +23,7 @@ use crate::{
         folder::{DataFolder, make_folder, random_once, read_text, write_private},
         nats::{self, Site},
     },
+    pki,
     provisioner::authority::Authority,
     wiring::{GATEWAY, PROVISIONER, SERVICES, keyring::Passwords},
 };
@@ -33,6 +34,9 @@ const MIGRATE: &str = "migrate";
 const PROVISION: &str = "provision";
 /// The data folder of the provisioner: the keys that NATS trusts, and what it was told of tenants.
 const AUTHORITY: &str = "authority";
+/// The authority that the parts know each other by, and all that it issued.
+const PKI: &str = "pki";
+const CERTIFICATES: &str = "certificates";
 /// Where the first administrator's key will be.
 const ADMIN: &str = "admin";
 /// Whose roles the makers of tenants use.
@@ -88,6 +92,7 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
     random_once::<24>(&place.of(GRAFANA).join("password"))?;
     signing_keys(&place, parts.clone())?;
     accounts(&place, parts, options)?;
+    certificates(&place)?;
     if let Some(owner) = options.owner {
         give(&place.root, owner).context("cannot give the files to their owner; run this as root")?;
     }
@@ -162,6 +167,25 @@ fn accounts(place: &Place, parts: impl Iterator<Item = &'static str>, options: &
     keep(&place.of(NATS).join("nats.conf"), &nats::render(&site, &authority.trust()?)?)
 }
 
+/// By what the parts know each other. The authority's key stays where certificates are made.
+fn certificates(place: &Place) -> anyhow::Result<()> {
+    let authority = place.of(PKI);
+    pki::keep(&authority)?;
+    let hand_out = |process: &str, files: &[String]| -> anyhow::Result<()> {
+        let folder = place.of(process).join(CERTIFICATES);
+        make_folder(&folder, 0o700)?;
+        for file in files {
+            keep(&folder.join(file), &read_text(&authority.join(file))?.unwrap_or_default())?;
+        }
+        Ok(())
+    };
+    let trusted = || "ca.crt".to_owned();
+    for name in pki::known() {
+        hand_out(name, &[trusted(), format!("{name}.key"), format!("{name}.crt")])?;
+    }
+    [MIGRATE, PROVISION].iter().try_for_each(|process| hand_out(process, &[trusted()]))
+}
+
 /// Writes a file unless it says this already.
 fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
     if read_text(path)?.as_deref() != Some(text) {
@@ -213,7 +237,8 @@ mod tests {
 
     fn names(folder: &Path) -> BTreeSet<String> {
         let below = |path: PathBuf| path.strip_prefix(folder).unwrap().display().to_string();
-        files(folder).into_keys().map(below).filter(|name| !name.ends_with(".pub")).collect()
+        let secret = |name: &String| !name.ends_with(".pub") && !name.ends_with(".crt");
+        files(folder).into_keys().map(below).filter(secret).collect()
     }
 
     #[test]
@@ -222,16 +247,21 @@ mod tests {
         run(&options(temporary.path())).unwrap();
         let of = |process: &str| names(&temporary.path().join(process));
         let service = |name: &str| {
-            let files = ["{}.password", "{}_worker.password", "keys/{}.seed", "nats/{}.creds"];
+            let files = ["{}.password", "{}_worker.password", "certificates/{}.key", "keys/{}.seed", "nats/{}.creds"];
             files.map(|file| file.replace("{}", name)).into_iter().collect::<BTreeSet<_>>()
         };
         assert_eq!(of("incident"), service("incident"));
         let mut notification = service("notification");
         notification.insert("sealing.key".to_owned());
         assert_eq!(of("notification"), notification);
-        assert_eq!(of("gateway"), ["keys/gateway.seed", "nats/gateway.creds"].map(str::to_owned).into());
+        assert_eq!(
+            of("gateway"),
+            ["certificates/gateway.key", "keys/gateway.seed", "nats/gateway.creds"].map(str::to_owned).into()
+        );
         assert_eq!(of("migrate"), ["database.url", "secret.key"].map(str::to_owned).into());
-        assert_eq!(of("nats"), ["nats.conf"].map(str::to_owned).into());
+        assert_eq!(of("nats"), ["certificates/nats.key", "nats.conf"].map(str::to_owned).into());
+        let authority = fs::read_to_string(temporary.path().join("pki/ca.key")).unwrap();
+        assert_eq!(files(temporary.path()).values().filter(|text| **text == authority).count(), 1);
         assert!(of("authority").contains("nats/keys/operator.seed"));
         let seeds = files(temporary.path()).into_iter().filter(|(path, text)| {
             let authority = path.starts_with(temporary.path().join("authority"));
