@@ -14,7 +14,7 @@ export INSTA_UPDATE := no
 CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
-.PHONY: help up test check test-senders test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
+.PHONY: help up image secrets test-compose test check test-senders test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
 .PHONY: fmt licences unused one-tls contract manifests contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
@@ -24,6 +24,17 @@ up: ## set this machine up, build, start everything and play a night (make up AR
 	@tools/setup
 	cargo build --release --locked -p itsm
 	./target/release/itsm up --demo $(ARGS)
+
+image: ## the container image of every role (make image BASE=scratch asks no registry; BIN=path takes a binary)
+	@tools/image $(BASE)
+
+secrets: ## draws what docker-compose.yml needs, into ./secrets; builds the image where there is none
+	@tools/secrets
+
+# Needs root: it starts a container engine where there is none, and kills the processes of containers.
+test-compose: ## runs docker-compose.yml for real: the main job, and every container killed once (BIN=path takes a binary)
+	@tools/setup
+	tests/compose/run $(if $(BIN),--itsm $(BIN)) $(ARGS)
 
 test: ## all tests, on a private Postgres and private NATS servers
 	@tools/setup test

@@ -15,7 +15,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 
-use crate::{caller::Caller, clock::Clock, metrics, problem, token::Verifier};
+use crate::{caller::Caller, clock::Clock, metrics, problem, tls::Holder, token::Verifier};
 
 static METHODS: LazyLock<HashMap<&'static str, &'static Method>> =
     LazyLock::new(|| proto::METHODS.iter().map(|method| (method.path, method)).collect());
@@ -118,6 +118,12 @@ impl AccessLayer {
                 unauthenticated()
             })
         })?;
+        if let Some(holder) = request.extensions().get::<Holder>()
+            && !holder.speaks_for(&caller)
+        {
+            tracing::warn!(path, holder = holder.0, "the credential is not one of who sent it");
+            return Err(unauthenticated());
+        }
         let Some(method) = method(path) else {
             return Err(status(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such RPC"));
         };

@@ -40,6 +40,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod timer;
+pub mod tls;
 pub mod token;
 pub mod watch;
 pub mod words;

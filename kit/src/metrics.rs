@@ -32,6 +32,7 @@ pub struct Metrics {
     dead_letters: Gauge<u64>,
     intake: Counter<u64>,
     intake_lost: Gauge<u64>,
+    certificate_expires: Gauge<u64>,
 }
 
 struct Shared {
@@ -96,6 +97,7 @@ impl Metrics {
             dead_letters: gauge("dead_letters", "Events parked until somebody replays them"),
             intake: counter("intake_total", "Alerts taken in, by outcome and format"),
             intake_lost: gauge("intake_lost", "Alerts acknowledged to a sender and then lost with the intake store"),
+            certificate_expires: gauge("certificate_expires_at_seconds", "When a certificate ends, since 1970"),
         }
     }
 
@@ -164,6 +166,12 @@ impl Metrics {
     pub fn intake_lost(&self, alerts: u64) {
         self.intake_lost.record(alerts, &[]);
     }
+
+    /// The certificate in this role (ca, service, public) that `service` uses ends at `at`, in
+    /// seconds since 1970.
+    pub fn certificate_expires(&self, service: Name, role: Name, at: u64) {
+        self.certificate_expires.record(at, &[KeyValue::new("service", service), KeyValue::new("role", role)]);
+    }
 }
 
 fn between(service: Name, source: Name) -> [KeyValue; 2] {
@@ -191,6 +199,7 @@ mod tests {
         metrics.dead_letters("sla", 1);
         metrics.intake("accepted", "alertmanager");
         metrics.intake_lost(3);
+        metrics.certificate_expires("sla", "ca", 1_900_000_000);
         let page = render();
         for line in [
             "itsm_requests_total{code=\"OK\",method=\"GetIncident\",service=\"incident\"} 2",
@@ -206,6 +215,7 @@ mod tests {
             "itsm_dead_letters{service=\"sla\"} 1",
             "itsm_intake_total{format=\"alertmanager\",outcome=\"accepted\"} 1",
             "itsm_intake_lost 3",
+            "itsm_certificate_expires_at_seconds{role=\"ca\",service=\"sla\"} 1900000000",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not on the page:\n{page}");
         }

@@ -1,13 +1,16 @@
 //! The other services, over gRPC: each call carries a service token for its callee.
 
-use std::{collections::HashMap, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, str::FromStr, sync::Arc, time::Duration};
 
-use http::uri::PathAndQuery;
+use http::{Uri, uri::PathAndQuery};
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use proto::common::v1::{
     FeedRequest, FeedResponse, LookupRequest, LookupResponse, PositionRequest, PositionResponse, SnapshotEntry,
     SnapshotRequest, SnapshotResponse,
 };
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::{
     Code, Request, Status,
     metadata::MetadataValue,
@@ -15,7 +18,7 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use crate::{clock::Clock, id::TenantId, problem::Problem, token::Signer};
+use crate::{clock::Clock, id::TenantId, problem::Problem, tls::Certificates, token::Signer};
 
 /// How long a call between services may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -38,9 +41,20 @@ impl std::fmt::Debug for ClockHandle {
     }
 }
 
+/// Why there is no way to a service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address is none.
+    #[error("`{0}` is no address: {1}")]
+    Address(String, tonic::transport::Error),
+    /// It is only there for who has a certificate.
+    #[error("`{0}` needs certificates")]
+    NoCertificates(String),
+}
+
 impl Peers {
-    /// Prepares a channel to each address (`unix:/path` or `http://host:port`); connections are
-    /// made when they are needed.
+    /// Prepares a channel to each address (`unix:/path`, `http://host:port`, or, with certificates,
+    /// `https://host:port`); connections are made when they are needed.
     ///
     /// # Errors
     /// Fails for an address that is none.
@@ -48,12 +62,23 @@ impl Peers {
         signer: Signer,
         clock: Arc<dyn Clock>,
         addresses: &HashMap<String, String>,
-    ) -> Result<Self, tonic::transport::Error> {
+        certificates: Option<&Arc<Certificates>>,
+    ) -> Result<Self, Error> {
         let mut channels = HashMap::new();
         for (service, address) in addresses {
-            let endpoint =
-                Endpoint::from_shared(address.clone())?.connect_timeout(Duration::from_secs(2)).timeout(DEADLINE);
-            channels.insert(service.clone(), endpoint.connect_lazy());
+            let endpoint = |address: &str| match Endpoint::from_shared(address.to_owned()) {
+                Ok(endpoint) => Ok(endpoint.connect_timeout(Duration::from_secs(2)).timeout(DEADLINE)),
+                Err(error) => Err(Error::Address(address.to_owned(), error)),
+            };
+            let channel = match (address.strip_prefix("https://"), certificates) {
+                (None, _) => endpoint(address)?.connect_lazy(),
+                (Some(_), None) => return Err(Error::NoCertificates(address.clone())),
+                // Tonic would do TLS of its own for `https`, with what was read at the start.
+                (Some(place), Some(certificates)) => {
+                    endpoint(&format!("http://{place}"))?.connect_with_connector_lazy(by_tls(service, certificates))
+                }
+            };
+            channels.insert(service.clone(), channel);
         }
         Ok(Self { signer: Arc::new(signer), clock: Arc::new(ClockHandle(clock)), channels: Arc::new(channels) })
     }
@@ -143,4 +168,17 @@ impl Peers {
             Err(status) => Err(Problem::Unavailable(service, Some(status.into()))),
         }
     }
+}
+
+/// Makes connections to a service with the certificates of the moment.
+fn by_tls(
+    service: &str,
+    certificates: &Arc<Certificates>,
+) -> impl tower::Service<Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = io::Error, Future: Send> + Send + use<>
+{
+    let (service, certificates) = (service.to_owned(), Arc::clone(certificates));
+    tower::service_fn(move |address: Uri| {
+        let (service, certificates) = (service.clone(), Arc::clone(&certificates));
+        async move { certificates.connect(&service, &address).await }
+    })
 }

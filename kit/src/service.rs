@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -24,6 +25,7 @@ use crate::{
     problem::BoxError,
     relay::Relay,
     timer::{Due, Sweep},
+    tls::Certificates,
     token::Verifier,
 };
 
@@ -53,12 +55,14 @@ pub struct Context {
 }
 
 /// Where a service listens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Listen {
     /// On a Unix socket in the data folder.
     Unix(PathBuf),
-    /// On an address.
-    Tcp(std::net::SocketAddr),
+    /// On an address, for whoever reaches it.
+    Tcp(SocketAddr),
+    /// On an address, for those whose certificates may call.
+    Tls(SocketAddr, Arc<Certificates>),
 }
 
 /// The tasks of a process: one that ends by itself ends the process, the supervisor restarts it.
@@ -225,6 +229,10 @@ impl Context {
                 self.serving(async move {
                     router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.cancelled()).await
                 });
+            }
+            Listen::Tls(address, certificates) => {
+                let incoming = Arc::clone(certificates).incoming(TcpListener::bind(address).await?);
+                self.serving(async move { router.serve_with_incoming_shutdown(incoming, stopping.cancelled()).await });
             }
         }
         Ok(())

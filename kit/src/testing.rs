@@ -94,7 +94,8 @@ fn options(user: &str, database: &str) -> PgConnectOptions {
 }
 
 /// The seed of a service's signing key in tests.
-fn seed(service: &str) -> [u8; 32] {
+#[must_use]
+pub fn seed(service: &str) -> [u8; 32] {
     Sha256::digest(service).into()
 }
 
@@ -161,7 +162,7 @@ impl Stage {
             clock: Arc::clone(&clock),
             database: self.database(service),
             bus,
-            peers: Peers::new(signer, clock, &unix_addresses(self.folder.path())).expect("addresses"),
+            peers: Peers::new(signer, clock, &unix_addresses(self.folder.path()), None).expect("addresses"),
             verifier: Arc::new(Verifier::new(service, keys.collect())),
             listen: Listen::Unix(self.folder.path().join(format!("{service}.sock"))),
             holder: format!("{service}-{replica}"),

@@ -270,6 +270,27 @@ fn sql_names_its_schema() {
 }
 
 #[test]
+fn compose_runs_every_part() {
+    let compose = text(&root().join("docker-compose.yml"));
+    let mut broken = Vec::new();
+    for part in proto::SERVICES.into_iter().chain(["provisioner", "gateway"]) {
+        for line in [format!("\n  {part}:\n"), format!("command: [serve, {part}]"), format!("/{part}\", target: /run")]
+        {
+            if !compose.contains(&line) {
+                broken.push(format!("docker-compose.yml has no `{}`", line.trim()));
+            }
+        }
+    }
+    for line in compose.lines().filter(|line| line.trim_start().starts_with("image: ")) {
+        let tag = line.rsplit(':').next().unwrap_or_default().trim_end_matches('}');
+        if !line.contains(":-") || tag.is_empty() || tag == "latest" {
+            broken.push(format!("an image without a tag, or that nobody can replace: {}", line.trim()));
+        }
+    }
+    report("a service that is not in docker-compose.yml is forgotten there", &broken);
+}
+
+#[test]
 fn nothing_says_where_it_was_made() {
     let mut broken = Vec::new();
     let endings = [".rs", ".md", ".toml", ".sql", ".proto", ".yaml", ".yml", ".sh", "Makefile", ".json"];

@@ -5,10 +5,13 @@
 mod cli;
 mod demo;
 mod embedded;
+mod health;
 mod migrate;
 mod operator;
+mod pki;
 mod provision;
 mod provisioner;
+mod secrets;
 mod serve;
 mod settings;
 mod signals;
@@ -39,7 +42,11 @@ enum Verb {
     Serve(serve::Options),
     Migrate(Migrate),
     Provision(provision::Options),
+    Secrets(secrets::Options),
+    Health(health::Options),
     Demo(Demo),
+    #[command(subcommand)]
+    Pki(pki::Pki),
     #[command(flatten)]
     Operator(operator::Operator),
     #[command(flatten)]
@@ -73,6 +80,9 @@ fn main() -> ExitCode {
     let outcome = match command.verb {
         Verb::Client(client) => run(async { Ok(client.run().await) }),
         Verb::Demo(demo) => run(play(demo)),
+        Verb::Health(options) => run(health::run(options)),
+        Verb::Secrets(options) => secrets::run(&options).and_then(|line| say(&line)),
+        Verb::Pki(pki) => pki.run(),
         verb => settings(command.settings).and_then(|settings| run(serve_verb(verb, settings))),
     };
     outcome.unwrap_or_else(|error| {
@@ -104,7 +114,7 @@ async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> 
         }
         Verb::Provision(options) => say(&provision::run(options, &settings).await?),
         Verb::Operator(operator) => operator::run(operator, &settings).await,
-        Verb::Demo(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
+        Verb::Demo(_) | Verb::Health(_) | Verb::Pki(_) | Verb::Secrets(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
     }
 }
 

@@ -14,6 +14,7 @@ use kit::{
 use sqlx::postgres::PgConnectOptions;
 
 use crate::{
+    health,
     provisioner::reconcile,
     settings::Settings,
     signals::Signals,
@@ -113,6 +114,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
             () = failed => Err(anyhow::anyhow!("a task ended that must not; see the log")),
             ended = &mut provisioner => ended.context("the provisioner ended"),
             ended = announced => ended,
+            () = health::keep(&paths, &options.names, &readiness) => Ok(()),
         };
         beside.stopping().cancel();
         if options.runs(PROVISIONER) && outcome.is_ok() {

@@ -4,6 +4,7 @@
 //! service's. `deploy/config/itsm.toml` shows every key; a test holds it to the defaults here.
 
 pub mod retention;
+pub mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::embedded::folder::DataPaths;
 use retention::Retention;
+use tls::Tls;
 
 /// Variables that other tools use too, or that are nicer to say, and the keys they set.
 const ALIASES: [(&str, &str); 4] = [
@@ -44,6 +46,8 @@ pub struct Settings {
     pub nats: Nats,
     /// Where the services are, when they do not share a data folder.
     pub services: Services,
+    /// How calls between services over TCP are kept from others.
+    pub tls: Tls,
     /// How long things are kept.
     pub retention: Retention,
     /// The edge.
@@ -204,10 +208,10 @@ impl Default for Nats {
 #[serde(deny_unknown_fields, default)]
 pub struct Services {
     /// The address at which a service of this process listens, by its name. Default: a Unix socket
-    /// in the data folder. Calls are not encrypted: keep it on loopback or inside a mesh that is.
+    /// in the data folder. Beyond loopback it needs certificates, see [`Tls`].
     pub listen: BTreeMap<String, SocketAddr>,
-    /// Where a service is reached, by its name, as `http://host:port` or `unix:/path`. Default: its
-    /// socket in the data folder.
+    /// Where a service is reached, by its name, as `https://host:port` (with certificates),
+    /// `http://host:port` or `unix:/path`. Default: its socket in the data folder.
     pub addresses: BTreeMap<String, String>,
 }
 
@@ -233,6 +237,9 @@ pub enum Error {
     /// Periods that do not go together.
     #[error(transparent)]
     Retention(#[from] retention::Disorder),
+    /// Calls that others could read.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
 }
 
 /// Reads the settings from a file, if one is given, and from variables.
@@ -254,6 +261,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         return Err(Error::Replicas(settings.nats.replicas));
     }
     settings.retention.check()?;
+    settings.tls.check(&settings.services)?;
     Ok(settings)
 }
 
@@ -311,6 +319,7 @@ mod tests {
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
         assert!(settings.nats.operator_keys_folder.is_some() && settings.nats.certificates_folder.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
+        assert!(settings.tls.certificates_folder.is_some());
         assert!(!settings.database.passwords.is_empty() && !settings.retention.tenants.is_empty());
     }
 
@@ -354,6 +363,19 @@ mod tests {
     }
 
     #[test]
+    fn the_containers_settings_lead_to_every_service() {
+        let settings = from(include_str!("../../../deploy/compose/itsm.toml"), &[]).unwrap();
+        let names: Vec<&str> = settings.services.listen.keys().map(String::as_str).collect();
+        assert_eq!(BTreeSet::from_iter(names), BTreeSet::from(proto::SERVICES));
+        for (name, address) in &settings.services.addresses {
+            let port = settings.services.listen[name].port();
+            assert!(address.ends_with(&format!("://{name}:{port}")), "{address}");
+        }
+        assert_eq!(settings.services.addresses.len(), settings.services.listen.len());
+        assert_eq!(settings.gateway.check(), Ok(()));
+    }
+
+    #[test]
     fn each_key_of_the_sample_is_explained() {
         let mut explained = false;
         for line in SAMPLE.lines() {
@@ -383,6 +405,7 @@ mod tests {
         assert!(said("[incidnt]").contains("did you mean `incident`?"));
         assert!(said("[services.listen]\nincidents = '127.0.0.1:1'").contains("`services.listen.incidents`"));
         assert!(said("[nats]\nreplicas = 2").contains("nats.replicas"));
+        assert!(said("[services.listen]\nsla = '0.0.0.0:1'").contains("`services.listen.sla`"));
         assert!(said("[retention]\nfeeds = '7d'").contains("`retention.feeds`"));
     }
 

@@ -180,7 +180,7 @@ async fn resolved_in_time_is_no_breach_though_the_event_comes_late() {
 fn cut_off(context: Context) -> Context {
     let nowhere = HashMap::from([("incident".to_owned(), "unix:/nowhere/incident.sock".to_owned())]);
     let signer = Signer::new("sla", &[7; 32]).unwrap();
-    Context { peers: Peers::new(signer, Arc::clone(&context.clock), &nowhere).unwrap(), ..context }
+    Context { peers: Peers::new(signer, Arc::clone(&context.clock), &nowhere, None).unwrap(), ..context }
 }
 
 #[tokio::test]

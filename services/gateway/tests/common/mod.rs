@@ -46,7 +46,7 @@ impl World {
         let signer = Signer::new("gateway", &[7; 32]).unwrap();
         let context = Context {
             bus: nats.connect().await,
-            peers: Peers::new(signer, Arc::new(DatabaseClock::default()), &addresses).unwrap(),
+            peers: Peers::new(signer, Arc::new(DatabaseClock::default()), &addresses, None).unwrap(),
             readiness: Readiness::default(),
             tasks: Tasks::default(),
         };

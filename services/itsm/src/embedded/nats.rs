@@ -70,7 +70,14 @@ impl Nats {
     async fn start_at(folder: &DataFolder, program: &Path, trust: &Trust, port: u16) -> anyhow::Result<Option<Self>> {
         let name = format!("itsm-{}", folder.id());
         let configuration = folder.nats().join("server.conf");
-        write_private(&configuration, render(&name, port, &folder.nats(), trust)?.as_bytes())?;
+        let site = Site {
+            name: &name,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            // Any free port.
+            monitoring: "127.0.0.1:-1",
+            folder: &folder.nats(),
+        };
+        write_private(&configuration, render(&site, trust)?.as_bytes())?;
         let child = Child::spawn(&spec(program, &configuration), &folder.pids(), &folder.logs()).await?;
         match ready(&child, &name, port).await {
             Ok(()) => {
@@ -126,18 +133,35 @@ fn spec(program: &Path, configuration: &Path) -> Spec {
     }
 }
 
-fn render(name: &str, port: u16, folder: &Path, trust: &Trust) -> anyhow::Result<String> {
+/// What differs between the servers that our keys are trusted by.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// What it calls itself.
+    pub name: &'a str,
+    /// Where clients reach it.
+    pub listen: SocketAddr,
+    /// Where it tells how it is. Monitoring asks nobody who he is, so this stays on loopback.
+    pub monitoring: &'a str,
+    /// The folder of its store and of the accounts that it was told of.
+    pub folder: &'a Path,
+}
+
+/// The configuration of a server.
+///
+/// # Errors
+/// Fails when the folder's name is not UTF-8.
+pub fn render(site: &Site<'_>, trust: &Trust) -> anyhow::Result<String> {
     let path = |name: &str| -> anyhow::Result<String> {
-        let path: PathBuf = folder.join(name);
+        let path: PathBuf = site.folder.join(name);
         let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
         Ok(quote(text))
     };
     let preload: String = trust.preload.iter().map(|(account, jwt)| format!("  {account}: {}\n", quote(jwt))).collect();
     Ok(format!(
         "server_name: {name}
-listen: \"127.0.0.1:{port}\"
+listen: \"{listen}\"
 # Monitoring asks nobody who he is, so it stays on loopback.
-http: \"127.0.0.1:-1\"
+http: \"{monitoring}\"
 max_payload: 2MB
 max_connections: 1000
 jetstream {{ store_dir: {store}, sync_interval: always, max_memory_store: 64MB, max_file_store: 4GB }}
@@ -147,7 +171,9 @@ resolver {{ type: full, dir: {jwt}, allow_delete: true, interval: \"2m\", timeou
 resolver_preload {{
 {preload}}}
 ",
-        name = quote(name),
+        name = quote(site.name),
+        listen = site.listen,
+        monitoring = site.monitoring,
         store = path("js")?,
         jwt = path("jwt")?,
         operator = quote(&trust.operator),
@@ -249,7 +275,9 @@ mod tests {
     fn a_path_with_a_quote_stays_one_value() {
         let trust =
             Trust { operator: "o".into(), system_account: "ASYS".into(), preload: vec![("ASYS".into(), "jwt".into())] };
-        let text = render("itsm-1", 4222, Path::new("/tmp/a \"b\" \\c"), &trust).unwrap();
+        let folder = Path::new("/tmp/a \"b\" \\c");
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 4222));
+        let text = render(&Site { name: "itsm-1", listen, monitoring: "127.0.0.1:-1", folder }, &trust).unwrap();
         assert!(text.contains(r#"store_dir: "/tmp/a \"b\" \\c/js","#), "{text}");
         assert!(text.contains("  ASYS: \"jwt\"\n"));
     }

@@ -35,11 +35,11 @@ impl Service {
 pub const SERVICES: &[Service] = &[
     Service { name: "directory", sources: &[] },
     Service { name: "catalog", sources: &["directory"] },
-    Service { name: "alert", sources: &["directory", "catalog", "change"] },
-    Service { name: "incident", sources: &["alert", "directory", "catalog", "change", "sla"] },
-    Service { name: "change", sources: &["directory", "catalog", "incident", "alert"] },
-    Service { name: "sla", sources: &["directory", "incident", "change", "catalog"] },
-    Service { name: "notification", sources: &["directory", "catalog", "incident", "change", "sla", "alert"] },
+    Service { name: "alert", sources: &["directory", "catalog"] },
+    Service { name: "incident", sources: &["alert", "directory", "catalog"] },
+    Service { name: "change", sources: &["directory", "catalog"] },
+    Service { name: "sla", sources: &["incident", "catalog"] },
+    Service { name: "notification", sources: &["directory", "incident", "change", "sla", "alert"] },
 ];
 
 /// The edge: it takes alerts in and says no event of its own.

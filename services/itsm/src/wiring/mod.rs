@@ -14,11 +14,14 @@ use futures::future::{BoxFuture, FutureExt as _};
 use kit::{problem::BoxError, retention::Retention, service::Context};
 use sqlx::migrate::Migrator;
 
-use crate::{provisioner::partitions::Kept, settings::Settings};
+use crate::{
+    provisioner::{partitions::Kept, rights},
+    settings::Settings,
+};
 use keyring::Keyring;
 
 /// The name of the edge among the parts of an installation.
-pub const GATEWAY: &str = "gateway";
+pub const GATEWAY: &str = kit::tls::GATEWAY;
 /// The name of the maker of streams and partitions among the parts of an installation.
 pub const PROVISIONER: &str = "provisioner";
 
@@ -148,16 +151,53 @@ pub fn kept() -> &'static [Kept] {
     KEPT.get_or_init(|| SERVICES.iter().map(|service| (service.name, service.retention)).collect())
 }
 
+/// Who may call a service: those that follow it, and the edge.
+pub fn callers(service: &str) -> Vec<&'static str> {
+    let followers = rights::SERVICES.iter().filter(|other| other.sources.contains(&service));
+    followers.map(|follower| follower.name).chain([GATEWAY]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use regex::Regex;
 
     #[test]
     fn every_service_of_the_contract_has_its_row() {
         assert_eq!(schemas(), proto::SERVICES);
         for service in SERVICES {
             assert_eq!(service.migrator.table_name, format!("{}._migrations", service.name));
-            assert!(crate::provisioner::rights::service(service.name).is_some(), "{} has no subjects", service.name);
+            assert!(rights::service(service.name).is_some(), "{} has no subjects", service.name);
         }
+    }
+
+    /// The text of every source file of a service.
+    fn sources(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let text = |path: std::path::PathBuf| match path.is_dir() {
+            true => sources(&path),
+            false => fs::read_to_string(path).unwrap(),
+        };
+        entries.map(text).collect()
+    }
+
+    /// A right that nobody uses is one to lose; a call without one hangs or is refused.
+    #[test]
+    fn rights_are_those_that_services_use() {
+        let call = Regex::new(r#"(?:follow|lookup|position|snapshot|feed)\(\s*"([a-z]+)""#).unwrap();
+        for service in rights::SERVICES {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(service.name).join("src");
+            let text = sources(&folder);
+            let used: BTreeSet<&str> = call.captures_iter(&text).map(|found| found.extract::<1>().1[0]).collect();
+            assert_eq!(used, service.sources.iter().copied().collect(), "{}", service.name);
+        }
+    }
+
+    #[test]
+    fn callers_are_those_who_follow_and_the_edge() {
+        assert_eq!(callers("notification"), [GATEWAY]);
+        assert_eq!(callers("incident"), ["sla", "notification", GATEWAY]);
     }
 }

@@ -16,13 +16,14 @@ use kit::{
     clock::{Clock, DatabaseClock, pause},
     peer::Peers,
     service::{Context, Listen, Readiness, Tasks},
+    tls::Certificates,
     token::Verifier,
 };
 use nix::fcntl::{Flock, FlockArg};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use super::{
-    Apps, GATEWAY, Parts, Service,
+    Apps, GATEWAY, Parts, Service, callers,
     keyring::{Keyring, Passwords},
     place::{Bus, addresses, secret_key, service_database, socket_folder},
 };
@@ -92,9 +93,11 @@ impl Process {
         let name = service.name;
         let database = service_database(name, options, &self.passwords);
         self.keep_clock(database.calls.clone());
-        let listen = match self.parts.settings.services.listen.get(name) {
-            Some(address) => Listen::Tcp(*address),
-            None => {
+        let certificates = self.certificates(name)?;
+        let listen = match (self.parts.settings.services.listen.get(name), &certificates) {
+            (Some(address), Some(certificates)) => Listen::Tls(*address, Arc::clone(certificates)),
+            (Some(address), None) => Listen::Tcp(*address),
+            (None, _) => {
                 self._sockets_held.push(hold(&self.sockets, name)?);
                 Listen::Unix(self.sockets.join(format!("{name}.sock")))
             }
@@ -104,7 +107,7 @@ impl Process {
             clock: self.clock(),
             database,
             bus: bus::connect(name, &self.bus.options(name)).await.context("cannot use the credentials for NATS")?,
-            peers: self.peers(name)?,
+            peers: self.peers(name, certificates.as_ref())?,
             verifier: Arc::new(self.parts.keyring.verifier(name)),
             listen,
             holder: self.holder.clone(),
@@ -124,7 +127,7 @@ impl Process {
             bus: bus::connect(GATEWAY, &self.bus.options(GATEWAY))
                 .await
                 .context("cannot use the credentials for NATS")?,
-            peers: self.peers(GATEWAY)?,
+            peers: self.peers(GATEWAY, self.certificates(GATEWAY)?.as_ref())?,
             readiness: self.readiness.clone(),
             tasks: self.gateway.clone(),
         };
@@ -132,9 +135,17 @@ impl Process {
         started.map_err(|error| anyhow!(error)).context("cannot start the gateway")
     }
 
-    fn peers(&self, name: &'static str) -> anyhow::Result<Peers> {
+    fn peers(&self, name: &'static str, certificates: Option<&Arc<Certificates>>) -> anyhow::Result<Peers> {
         let signer = self.parts.keyring.signer(name)?;
-        Peers::new(signer, self.clock(), &self.addresses).context("an address in [services.addresses] is none")
+        Peers::new(signer, self.clock(), &self.addresses, certificates).context("an address in [services.addresses]")
+    }
+
+    /// By what others over TCP know a part, and it them, if the settings say so.
+    fn certificates(&self, name: &'static str) -> anyhow::Result<Option<Arc<Certificates>>> {
+        let Some(folder) = &self.parts.settings.tls.certificates_folder else { return Ok(None) };
+        let certificates = Certificates::open(folder, name, callers(name))?;
+        self.services.spawn(name, "certificates", Arc::clone(&certificates).keep_fresh());
+        Ok(Some(certificates))
     }
 
     /// Domain time.
