@@ -5,7 +5,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     ops::{Deref, DerefMut},
     time::Duration,
@@ -16,8 +16,10 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
+use uuid::Uuid;
 
 use crate::{
+    gather::{Gathered, Gatherer},
     id::{Tenant, TenantId},
     problem::Problem,
     writes::Writes,
@@ -92,6 +94,7 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
 pub struct Transaction {
     connection: Option<PoolConnection<Postgres>>,
     pub(crate) writes: Writes,
+    gathered: Gatherer,
     memo: HashMap<TypeId, Box<dyn Any + Send>>,
     #[cfg(mutants)]
     pool: PgPool,
@@ -102,6 +105,7 @@ impl Transaction {
         let mut transaction = Self {
             connection: Some(pool.acquire().await?),
             writes: Writes::new(schema),
+            gathered: Gatherer::default(),
             memo: HashMap::new(),
             #[cfg(mutants)]
             pool: pool.clone(),
@@ -135,11 +139,19 @@ impl Transaction {
         kept.downcast_mut().expect("a memo is of its type")
     }
 
+    /// The rows of a kind that wait for the commit, by id.
+    pub fn gathered<R: Gathered>(&mut self) -> &mut BTreeMap<Uuid, R> {
+        self.gathered.rows()
+    }
+
     /// Writes what waits for the commit; for statements that must meet it.
     ///
     /// # Errors
     /// Fails when the database is away, or as what waited is refused.
     pub async fn flush(&mut self) -> Result<(), sqlx::Error> {
+        for rows in self.gathered.take() {
+            rows.write(self).await?;
+        }
         let writes = self.writes.take();
         writes.write(self).await
     }

@@ -263,7 +263,9 @@ impl<'a> Follow<'a> {
                 return Err(Lost(self.lease.name.clone()).into());
             }
             let applied = async {
-                guard(this.follower.prepare(&event)).await?;
+                let one = std::slice::from_ref(&event);
+                guard(this.follower.prepare(one)).await?;
+                guard(this.follower.load(&mut tx, one)).await?;
                 guard(this.follower.apply(&mut tx, &event)).await
             };
             match applied.await {
@@ -313,19 +315,21 @@ impl<'a> Follow<'a> {
     async fn try_batch(&mut self, batch: &[Delivered]) -> Result<(), Failure> {
         let this = self.consumer;
         let to = batch.last().map_or(self.position, |event| event.position);
-        for event in batch {
-            guard(this.follower.prepare(event)).await?;
-        }
+        guard(this.follower.prepare(batch)).await?;
         let mut tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
-        if !self.lease.advance(&mut tx, self.position, to).await? {
+        let Some(some_aside) = self.lease.advance(&mut tx, self.position, to).await? else {
             return Err(Failure::Away(Lost(self.lease.name.clone()).into()));
-        }
+        };
         if crate::planted!("position_in_own_transaction") {
             tx.commit().await?;
             tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
         }
-        let records: Vec<Uuid> = batch.iter().map(|event| event.record_id).collect();
-        let parked = dead_letter::parked(&mut tx, this.service, this.source, &records).await?;
+        let mut parked = Vec::new();
+        if some_aside {
+            let records: Vec<Uuid> = batch.iter().map(|event| event.record_id).collect();
+            parked = dead_letter::parked(&mut tx, this.service, this.source, &records).await?;
+        }
+        guard(this.follower.load(&mut tx, batch)).await?;
         for event in batch {
             if parked.contains(&event.record_id) {
                 dead_letter::file(&mut tx, this.service, event, "an earlier event of this record is set aside").await?;
@@ -381,7 +385,7 @@ impl<'a> Follow<'a> {
     async fn set_aside(&mut self, event: &Delivered, reason: &str) -> Result<(), BoxError> {
         let this = self.consumer;
         let mut tx = this.database.begin_worker([event.tenant.id]).await?;
-        if !self.lease.advance(&mut tx, self.position, event.position).await? {
+        if self.lease.advance(&mut tx, self.position, event.position).await?.is_none() {
             return Err(Lost(self.lease.name.clone()).into());
         }
         dead_letter::file(&mut tx, this.service, event, reason).await?;
