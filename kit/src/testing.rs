@@ -94,7 +94,6 @@ fn options(user: &str, database: &str) -> PgConnectOptions {
 }
 
 /// The seed of a service's signing key in tests.
-#[must_use]
 pub fn seed(service: &str) -> [u8; 32] {
     Sha256::digest(service).into()
 }

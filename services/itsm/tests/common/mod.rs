@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "figures are for who runs the tests")]
 #![expect(dead_code, reason = "each test file uses its part")]
 
+pub mod apart;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
