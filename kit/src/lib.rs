@@ -40,6 +40,8 @@ pub mod telemetry;
 pub mod testing;
 pub mod timer;
 pub mod token;
+pub mod trace;
+pub mod vital;
 pub mod watch;
 pub mod words;
 mod writes;

@@ -19,14 +19,15 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::embedded::folder::DataPaths;
+use crate::{embedded::folder::DataPaths, observe};
 use retention::Retention;
 
 /// Variables that other tools use too, or that are nicer to say, and the keys they set.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 5] = [
     ("DATABASE_URL", "ITSM_DATABASE__URL"),
     ("NATS_URL", "ITSM_NATS__URL"),
     ("RUST_LOG", "ITSM_LOG__FILTER"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "ITSM_TRACING__OTLP_ENDPOINT"),
     ("ITSM_SECRET_KEY_FILE", "ITSM_SECRETS__KEY_FILE"),
 ];
 
@@ -36,6 +37,10 @@ const ALIASES: [(&str, &str); 4] = [
 pub struct Settings {
     /// What is logged, and how.
     pub log: Log,
+    /// Where this process shows its numbers.
+    pub metrics: observe::Metrics,
+    /// Where its spans go.
+    pub tracing: observe::Tracing,
     /// Where the keys are that nothing else may see.
     pub secrets: Secrets,
     /// Which Postgres.
@@ -218,6 +223,9 @@ pub enum Error {
     /// Periods that do not go together.
     #[error(transparent)]
     Retention(#[from] retention::Disorder),
+    /// A ratio that is none.
+    #[error(transparent)]
+    Ratio(#[from] observe::Ratio),
 }
 
 /// Reads the settings from a file, if one is given, and from variables.
@@ -239,6 +247,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         return Err(Error::Replicas(settings.nats.replicas));
     }
     settings.retention.check()?;
+    settings.tracing.check()?;
     Ok(settings)
 }
 
@@ -294,6 +303,7 @@ mod tests {
         assert!(settings.secrets.key_file.is_some() && settings.secrets.signing_keys_folder.is_some());
         assert!(settings.database.binaries.is_some() && settings.nats.binary.is_some());
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
+        assert!(settings.metrics.listen.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
         assert!(!settings.database.passwords.is_empty() && !settings.retention.tenants.is_empty());
     }
@@ -329,6 +339,7 @@ mod tests {
         assert!(said("[services.listen]\nincidents = '127.0.0.1:1'").contains("`services.listen.incidents`"));
         assert!(said("[nats]\nreplicas = 2").contains("nats.replicas"));
         assert!(said("[retention]\nfeeds = '7d'").contains("`retention.feeds`"));
+        assert!(said("[tracing]\nsample_ratio = 2.0").contains("tracing.sample_ratio"));
     }
 
     #[test]
