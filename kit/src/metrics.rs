@@ -28,7 +28,6 @@ pub struct Metrics {
     relay_published: Counter<u64>,
     consumer_applied: Counter<u64>,
     consumer_dropped: Counter<u64>,
-    consumer_unknown: Counter<u64>,
     timer_lateness: Histogram<f64>,
     timer_overdue: Gauge<f64>,
     outbox: Gauge<u64>,
@@ -39,7 +38,6 @@ pub struct Metrics {
     event_to_delivery: Histogram<f64>,
     dead_letters: Gauge<u64>,
     intake: Counter<u64>,
-    intake_lost: Gauge<u64>,
     _seen_when_asked: Vec<ObservableGauge<f64>>,
 }
 
@@ -111,7 +109,6 @@ impl Metrics {
             relay_published: counter("relay_published_total", "Events handed to the broker"),
             consumer_applied: counter("consumer_applied_total", "Events applied"),
             consumer_dropped: counter("consumer_dropped_total", "Events not applied, by reason"),
-            consumer_unknown: counter("consumer_unknown_total", "Events of a kind this build does not know"),
             timer_lateness: histogram("timer_lateness_seconds", "From due to fired", &LATENESS_SECONDS),
             timer_overdue: seconds(
                 "timer_overdue_seconds",
@@ -133,7 +130,6 @@ impl Metrics {
             ),
             dead_letters: gauge("dead_letters", "Events parked until somebody replays them"),
             intake: counter("intake_total", "Requests to the intake, by outcome, reason and format"),
-            intake_lost: gauge("intake_lost", "Alerts acknowledged to a sender and then lost with the intake store"),
             _seen_when_asked: seen_when_asked(meter),
         }
     }
@@ -159,11 +155,6 @@ impl Metrics {
     pub fn consumer_dropped(&self, service: Name, source: Name, reason: Name) {
         let [service, source] = between(service, source);
         self.consumer_dropped.add(1, &[service, source, KeyValue::new("reason", reason)]);
-    }
-
-    /// An event of `source` was of a kind this build does not know.
-    pub fn consumer_unknown(&self, service: Name, source: Name) {
-        self.consumer_unknown.add(1, &between(service, source));
     }
 
     /// A timer of `kind` fired that long after it was due.
@@ -211,11 +202,6 @@ impl Metrics {
     pub fn intake(&self, outcome: Name, reason: &str, format: Name) {
         let reason = KeyValue::new("reason", reason.to_owned());
         self.intake.add(1, &[KeyValue::new("outcome", outcome), reason, KeyValue::new("format", format)]);
-    }
-
-    /// That many alerts were lost with a wiped intake store.
-    pub fn intake_lost(&self, alerts: u64) {
-        self.intake_lost.record(alerts, &[]);
     }
 }
 
@@ -275,7 +261,6 @@ mod tests {
         metrics.relay_published("incident", 4);
         metrics.consumer_applied("sla", "incident", 6);
         metrics.consumer_dropped("sla", "incident", "stale");
-        metrics.consumer_unknown("sla", "incident");
         metrics.timer_lateness("sla", "breach", 0.3);
         metrics.delivery("mail", "sent");
         metrics.alert_to_incident(0.3);
@@ -286,7 +271,6 @@ mod tests {
             Backlog { outbox: 2, outbox_age_seconds: 0.5, dead_letters: 1, timer_overdue_seconds: 0.25 },
         );
         metrics.intake("accepted", "", "alertmanager");
-        metrics.intake_lost(3);
         let lags = vec![vital::Lag::new("incident", RELAY), vital::Lag::new("sla", "incident")];
         lags[0].note(3, 5);
         lags[1].note(0, 9);
@@ -306,7 +290,6 @@ mod tests {
             "itsm_consumer_lag_events{service=\"sla\",source=\"incident\"} 9",
             "itsm_consumer_applied_total{service=\"sla\",source=\"incident\"} 6",
             "itsm_consumer_dropped_total{reason=\"stale\",service=\"sla\",source=\"incident\"} 1",
-            "itsm_consumer_unknown_total{service=\"sla\",source=\"incident\"} 1",
             "itsm_timer_lateness_seconds_count{kind=\"breach\",service=\"sla\"} 1",
             "itsm_timer_overdue_seconds{service=\"sla\"} 0.25",
             "itsm_outbox_events{service=\"sla\"} 2",
@@ -315,7 +298,6 @@ mod tests {
             "itsm_deliveries_total{method=\"mail\",outcome=\"sent\"} 1",
             "itsm_dead_letters{service=\"sla\"} 1",
             "itsm_intake_total{format=\"alertmanager\",outcome=\"accepted\",reason=\"\"} 1",
-            "itsm_intake_lost 3",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not on the page:\n{page}");
         }
@@ -339,7 +321,7 @@ mod tests {
                     let labels = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0));
                     let labels: Vec<&str> = labels.filter(|label| *label != "le").collect();
                     found.insert(format!("{name} | {kind} | {} | {}", labels.join(" "), help[name]));
-                    let unit = ["_total", "_seconds", "_events", "_connections", "_letters", "_lost", "_info"];
+                    let unit = ["_total", "_seconds", "_events", "_connections", "_letters", "_info"];
                     assert!(unit.iter().any(|unit| name.ends_with(unit)), "{name} says no unit");
                     assert!(!name.ends_with("_total") || *kind == "counter", "{name} is a {kind}");
                 }
