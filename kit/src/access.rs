@@ -227,6 +227,7 @@ where
                         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
                         metrics::get().request(service, method, code_name(code), began.elapsed().as_secs_f64());
                         note_code(&mut step, code, true);
+                        tracing::debug!(service, code = code_name(code), "answered");
                         Ok(response)
                     },
                     span,

@@ -128,7 +128,7 @@ impl Metrics {
                 "From an event to the receiver's acceptance of the message about it",
                 &WAY_SECONDS,
             ),
-            dead_letters: gauge("dead_letters", "Events parked until somebody replays them"),
+            dead_letters: gauge("dead_letters", "Events set aside until somebody replays them"),
             intake: counter("intake_total", "Requests to the intake, by outcome, reason and format"),
             _seen_when_asked: seen_when_asked(meter),
         }
@@ -223,9 +223,9 @@ fn seen_when_asked(meter: &Meter) -> Vec<ObservableGauge<f64>> {
     };
     vec![
         lag("relay_lag_events", "Events numbered but not yet acknowledged by the broker", true, false),
-        lag("relay_lag_seconds", "For how long the first of them is numbered", true, true),
+        lag("relay_lag_seconds", "For how long the first event not yet acknowledged has been numbered", true, true),
         lag("consumer_lag_events", "Events of the source not yet applied", false, false),
-        lag("consumer_lag_seconds", "For how long the first of them has been known", false, true),
+        lag("consumer_lag_seconds", "For how long the first event not yet applied has been known", false, true),
         gauge("alive_seconds", "Since a part last proved that it works")
             .with_callback(move |seen| {
                 for pulse in vital::pulses() {

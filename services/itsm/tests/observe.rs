@@ -42,6 +42,10 @@ fn hook(up: &Up, key: &str, receiver: &Receiver) -> String {
     let way = serde_json::json!({"personId": person, "method": "WEBHOOK", "displayName": "pager", "address": address});
     let (status, made) = post(&up.url, "/v1/contactMethods", Some(key), &way.to_string()).unwrap();
     assert_eq!(status, 200, "{made}");
+    let rule = serde_json::json!({"displayName": "page", "eventType": "incident.opened", "methods": ["WEBHOOK"],
+                                  "recipients": {"personIds": [person]}});
+    let (status, ruled) = post(&up.url, "/v1/notificationRules", Some(key), &rule.to_string()).unwrap();
+    assert_eq!(status, 200, "{ruled}");
     serde_json::from_str::<Value>(&made).unwrap()["signingSecret"].as_str().unwrap().to_owned()
 }
 
