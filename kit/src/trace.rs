@@ -55,7 +55,8 @@ pub fn child(service: &'static str, kind: Kind, parent: &str, name: impl FnOnce(
     if on() && sampled(parent) { begin(service, kind, parent, name) } else { Span(None) }
 }
 
-/// Work that joins several traces; nothing when it joins fewer than two that are sampled.
+/// Work that joins several traces, as one of its own that links to them; nothing when fewer than two
+/// of them are sampled.
 pub fn joined<'a>(
     service: &'static str,
     kind: Kind,
@@ -64,7 +65,8 @@ pub fn joined<'a>(
 ) -> Span {
     let Some(provider) = PROVIDER.get() else { return Span(None) };
     let links: Vec<Link> = traces.filter_map(context).filter(SpanContext::is_sampled).map(Link::with_context).collect();
-    if links.len() < 2 {
+    let several = links.iter().any(|link| link.span_context.trace_id() != links[0].span_context.trace_id());
+    if !several {
         return Span(None);
     }
     let step = SpanBuilder::from_name(name()).with_kind(kind).with_links(links);
@@ -174,6 +176,9 @@ mod tests {
         assert!(root.ends_with("-00"), "{root}");
         assert!(!child("a", Kind::Client, &root, || unreachable!()).is_some());
         assert!(!child("a", Kind::Client, "garbage", || unreachable!()).is_some());
-        assert!(!joined("a", Kind::Consumer, [PARENT, &root].into_iter(), || unreachable!()).is_some());
+        let other = PARENT.replace("4bf9", "5bf9");
+        assert!(!joined("a", Kind::Consumer, [PARENT, PARENT, &root].into_iter(), || unreachable!()).is_some());
+        let batch = joined("a", Kind::Consumer, [PARENT, &other].into_iter(), || "batch".to_owned());
+        assert!(![PARENT, &other].iter().any(|part| id(part) == id(&batch.trace_parent().unwrap())));
     }
 }

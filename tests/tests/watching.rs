@@ -1,6 +1,8 @@
 //! What watches an installation, held to what it can see: dashboards and alarms name only numbers
 //! and labels of the committed list, and each alarm has its page.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -94,3 +94,30 @@ impl ShouldSample for OrLinked {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
+
+    #[test]
+    fn a_batch_is_kept_where_one_of_its_parts_is() {
+        let link = |flags| {
+            let (trace, step) = (TraceId::from_bytes([1; 16]), SpanId::from_bytes([1; 8]));
+            Link::with_context(SpanContext::new(trace, step, flags, true, TraceState::default()))
+        };
+        let decide = |ratio, links: &[Link]| {
+            let sampler = OrLinked(Sampler::TraceIdRatioBased(ratio));
+            sampler
+                .should_sample(None, TraceId::from_bytes([255; 16]), "batch", &SpanKind::Consumer, &[], links)
+                .decision
+        };
+        assert_eq!(decide(0.0, &[]), SamplingDecision::Drop);
+        assert_eq!(decide(0.0, &[link(TraceFlags::default())]), SamplingDecision::Drop);
+        assert_eq!(
+            decide(0.0, &[link(TraceFlags::default()), link(TraceFlags::SAMPLED)]),
+            SamplingDecision::RecordAndSample
+        );
+        assert_eq!(decide(1.0, &[]), SamplingDecision::RecordAndSample);
+    }
+}
