@@ -5,7 +5,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     ops::{Deref, DerefMut},
     time::Duration,
@@ -18,8 +18,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::{
+    gather::{Gathered, Gatherer},
     id::{Tenant, TenantId},
     metrics::{self, Backlog},
     problem::Problem,
@@ -117,8 +119,9 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
         // A plan that was made when a table was empty is kept until its first analyze, and must not be
         // a scan of it all.
         ("enable_seqscan", "off"),
-        // To compile a plan costs more than any of ours takes.
+        // To compile a plan costs more than any of ours takes; so does to make it anew each time.
         ("jit", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
     ]);
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
@@ -134,6 +137,7 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
 pub struct Transaction {
     connection: Option<PoolConnection<Postgres>>,
     pub(crate) writes: Writes,
+    gathered: Gatherer,
     memo: HashMap<TypeId, Box<dyn Any + Send>>,
     #[cfg(mutants)]
     pool: PgPool,
@@ -144,6 +148,7 @@ impl Transaction {
         let mut transaction = Self {
             connection: Some(pool.acquire().await?),
             writes: Writes::new(schema),
+            gathered: Gatherer::default(),
             memo: HashMap::new(),
             #[cfg(mutants)]
             pool: pool.clone(),
@@ -177,11 +182,19 @@ impl Transaction {
         kept.downcast_mut().expect("a memo is of its type")
     }
 
+    /// The rows of a kind that wait for the commit, by id.
+    pub fn gathered<R: Gathered>(&mut self) -> &mut BTreeMap<Uuid, R> {
+        self.gathered.rows()
+    }
+
     /// Writes what waits for the commit; for statements that must meet it.
     ///
     /// # Errors
     /// Fails when the database is away, or as what waited is refused.
     pub async fn flush(&mut self) -> Result<(), sqlx::Error> {
+        for rows in self.gathered.take() {
+            rows.write(self).await?;
+        }
         let writes = self.writes.take();
         writes.write(self).await
     }

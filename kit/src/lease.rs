@@ -92,28 +92,29 @@ impl Lease {
         }
     }
 
-    /// Locks, checks and renews the lease and moves its position, as the first statement of a
-    /// holder's transaction. False means that it is no longer ours.
+    /// Locks, checks and renews a consumer's lease and moves its position, as the first statement of
+    /// the holder's transaction. Says whether events of the source are set aside; none means that the
+    /// lease is no longer ours.
     ///
     /// # Errors
     /// Fails when the database is away.
-    pub async fn advance(&self, tx: &mut Transaction, from: i64, to: i64) -> Result<bool, sqlx::Error> {
+    pub async fn advance(&self, tx: &mut Transaction, from: i64, to: i64) -> Result<Option<bool>, sqlx::Error> {
         let statement = format!(
-            "update {}.lease set position = $5, expires_at = clock_timestamp() + interval '4 s'
-             where name = $1 and {} and position = $4 and incarnation = $6",
+            "update {0}.lease set position = $5, expires_at = clock_timestamp() + interval '4 s'
+             where name = $1 and {1} and position = $4 and incarnation = $6
+             returning exists (select from {0}.dead_letter where 'consumer:' || source = $1)",
             self.schema,
             mine()
         );
-        let done = sqlx::query(AssertSqlSafe(statement))
+        sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.name)
             .bind(&self.holder)
             .bind(self.epoch)
             .bind(from)
             .bind(to)
             .bind(self.incarnation)
-            .execute(tx.connection())
-            .await?;
-        Ok(done.rows_affected() == 1)
+            .fetch_optional(tx.connection())
+            .await
     }
 
     /// Locks, checks and renews the lease without moving it. False means that it is lost.

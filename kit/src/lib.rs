@@ -21,6 +21,7 @@ pub mod decide;
 pub mod fault;
 pub mod feed;
 pub mod filter;
+pub mod gather;
 pub mod id;
 pub mod journal;
 pub mod lease;

@@ -204,6 +204,8 @@ impl Relay {
     /// and renewed, when there is something to take or it is `due`, and without it nothing is taken.
     async fn take(&self, lease: &Lease, due: bool) -> Result<Vec<FeedEntry>, BoxError> {
         let schema = self.service;
+        // Before the statement: what is saved while it runs is no loss.
+        let saved = self.saved.load(Ordering::Relaxed);
         #[cfg(mutants)]
         let after = self.last_seq().await?;
         #[cfg(not(mutants))]
@@ -239,7 +241,7 @@ impl Relay {
         let mut entries = Vec::with_capacity(rows.len());
         for row in &rows {
             match row.try_get::<Option<i64>, _>("acknowledged")? {
-                Some(acknowledged) if acknowledged < self.saved.load(Ordering::Relaxed) => {
+                Some(acknowledged) if acknowledged < saved => {
                     return Err("the stream lost what it had acknowledged; publishing it again".into());
                 }
                 None if due => return Err(Lost(lease.name.clone()).into()),

@@ -127,9 +127,9 @@ impl Sweep {
     pub async fn run_once(&self, due: &dyn Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         while self.clock.trusted() {
             let now = self.clock.now();
-            let timers = self.peek(now).await?;
+            let (timers, next) = self.peek(now).await?;
             if timers.is_empty() {
-                break;
+                return Ok(next);
             }
             if !due.prepare(&timers).await {
                 return Ok(Some(now + TimeDelta::seconds(1)));
@@ -144,29 +144,31 @@ impl Sweep {
             }
             due.fired();
         }
-        // By the index; those that failed are found by the poll.
-        let statement = format!("select min(due_at) from {}.timer where retry_at is null", self.database.schema);
-        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&self.database.workers).await
+        Ok(None)
     }
 
-    async fn peek(&self, now: DateTime<Utc>) -> Result<Vec<Timer>, sqlx::Error> {
+    /// What is due, and when the next of the others is; those that failed are found by the poll.
+    async fn peek(&self, now: DateTime<Utc>) -> Result<(Vec<Timer>, Option<DateTime<Utc>>), sqlx::Error> {
         let statement = format!(
-            "select tenant_id, tenant, record_id, kind, due_at from {}.timer
-             where due_at <= $1 and (retry_at is null or retry_at <= $1) order by due_at limit {BATCH}",
+            "(select tenant_id, tenant, record_id, kind, due_at from {0}.timer
+              where due_at <= $1 and (retry_at is null or retry_at <= $1) order by due_at limit {BATCH})
+             union all
+             (select tenant_id, tenant, record_id, kind, due_at from {0}.timer
+              where due_at > $1 and retry_at is null order by due_at limit 1)",
             self.database.schema
         );
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(now).fetch_all(&self.database.workers).await?;
-        rows.iter()
-            .map(|row| {
-                let tenant = Tenant { id: TenantId(row.try_get("tenant_id")?), slug: row.try_get("tenant")? };
-                Ok(Timer {
-                    tenant,
-                    record_id: row.try_get("record_id")?,
-                    kind: row.try_get("kind")?,
-                    due_at: row.try_get("due_at")?,
-                })
-            })
-            .collect()
+        let (mut timers, mut next) = (Vec::with_capacity(rows.len()), None);
+        for row in &rows {
+            let due_at = row.try_get("due_at")?;
+            if due_at > now {
+                next = Some(due_at);
+                continue;
+            }
+            let tenant = Tenant { id: TenantId(row.try_get("tenant_id")?), slug: row.try_get("tenant")? };
+            timers.push(Timer { tenant, record_id: row.try_get("record_id")?, kind: row.try_get("kind")?, due_at });
+        }
+        Ok((timers, next))
     }
 
     /// Takes the rows with compare-and-set and applies what was really taken, in one transaction.

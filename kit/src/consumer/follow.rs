@@ -269,7 +269,9 @@ impl<'a> Follow<'a> {
                 return Err(Lost(self.lease.name.clone()).into());
             }
             let applied = async {
-                guard(this.follower.prepare(&event)).await?;
+                let one = std::slice::from_ref(&event);
+                guard(this.follower.prepare(one)).await?;
+                guard(this.follower.load(&mut tx, one)).await?;
                 guard(this.follower.apply(&mut tx, &event)).await
             };
             match applied.await {
@@ -319,23 +321,30 @@ impl<'a> Follow<'a> {
     async fn try_batch(&mut self, batch: &[Delivered]) -> Result<(), Failure> {
         let this = self.consumer;
         let to = batch.last().map_or(self.position, |event| event.position);
-        for event in batch {
-            trace::under(&event.trace_parent, guard(this.follower.prepare(event))).await?;
-        }
-        let mut tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
-        if !self.lease.advance(&mut tx, self.position, to).await? {
-            return Err(Failure::Away(Lost(self.lease.name.clone()).into()));
-        }
-        if crate::planted!("position_in_own_transaction") {
-            tx.commit().await?;
-            tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
-        }
-        let records: Vec<Uuid> = batch.iter().map(|event| event.record_id).collect();
         let traces = batch.iter().map(|event| event.trace_parent.as_str());
         let mut whole =
             trace::joined(this.service, Kind::Consumer, traces, || format!("process batch {}", this.source));
         whole.set("messaging.batch.message_count", i64::try_from(batch.len()).unwrap_or(i64::MAX));
-        let parked = dead_letter::parked(&mut tx, this.service, this.source, &records).await?;
+        let prepared = guard(this.follower.prepare(batch));
+        if whole.is_some() {
+            trace::within(&whole, prepared).await?;
+        } else {
+            trace::under(batch.first().map_or("", |event| &event.trace_parent), prepared).await?;
+        }
+        let mut tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
+        let Some(some_aside) = self.lease.advance(&mut tx, self.position, to).await? else {
+            return Err(Failure::Away(Lost(self.lease.name.clone()).into()));
+        };
+        if crate::planted!("position_in_own_transaction") {
+            tx.commit().await?;
+            tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
+        }
+        let mut parked = Vec::new();
+        if some_aside {
+            let records: Vec<Uuid> = batch.iter().map(|event| event.record_id).collect();
+            parked = dead_letter::parked(&mut tx, this.service, this.source, &records).await?;
+        }
+        guard(this.follower.load(&mut tx, batch)).await?;
         for event in batch {
             if parked.contains(&event.record_id) {
                 dead_letter::file(&mut tx, this.service, event, "an earlier event of this record is set aside").await?;
@@ -396,7 +405,7 @@ impl<'a> Follow<'a> {
     async fn set_aside(&mut self, event: &Delivered, reason: &str) -> Result<(), BoxError> {
         let this = self.consumer;
         let mut tx = this.database.begin_worker([event.tenant.id]).await?;
-        if !self.lease.advance(&mut tx, self.position, event.position).await? {
+        if self.lease.advance(&mut tx, self.position, event.position).await?.is_none() {
             return Err(Lost(self.lease.name.clone()).into());
         }
         dead_letter::file(&mut tx, this.service, event, reason).await?;

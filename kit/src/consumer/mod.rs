@@ -128,9 +128,16 @@ impl From<Problem> for Failure {
 
 /// What a service does with another's events.
 pub trait Follower: Send + Sync + 'static {
-    /// Before the transaction: asks owners for what the read models lack, and keeps the answers.
-    fn prepare<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
-        let _ = event;
+    /// Before the transaction of a batch: asks owners for what the read models lack, and keeps the
+    /// answers.
+    fn prepare<'a>(&'a self, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = events;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Reads what the events of a batch need, at once, into the transaction's memo.
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = (tx, events);
         Box::pin(async { Ok(()) })
     }
 

@@ -71,14 +71,14 @@ async fn an_alert_comes_back_as_it_was_saved_and_measures_make_no_event() {
     let database = stage.database("alert");
     let mut tx = database.begin_worker([stage.tenant.id]).await.unwrap();
     let integration = integration(&mut tx, &stage.tenant).await;
-    let saved = store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant)).await.unwrap();
+    let saved = store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant));
     assert_eq!(store::alerts::find(&mut tx, saved.id).await.unwrap(), Some(saved.clone()));
 
     let later = now() + TimeDelta::minutes(9);
     let measured = Alert { occurrence_count: 7, last_seen_at: later, expires_at: Some(later), ..saved.clone() };
     store::alerts::measure(&mut tx, &[(stage.tenant.clone(), measured.clone())]).await.unwrap();
     assert_eq!(store::alerts::find(&mut tx, saved.id).await.unwrap(), Some(measured.clone()));
-    let cleared = store::alerts::commit(&mut tx, measured.clear_by_person(later), &cause(&stage.tenant)).await.unwrap();
+    let cleared = store::alerts::commit(&mut tx, measured.clear_by_person(later), &cause(&stage.tenant));
     assert_eq!(store::alerts::find(&mut tx, saved.id).await.unwrap(), Some(cleared));
     tx.commit().await.unwrap();
 
@@ -97,11 +97,12 @@ async fn at_most_one_alert_of_a_condition_is_active() {
     let database = stage.database("alert");
     let mut tx = database.begin_worker([stage.tenant.id]).await.unwrap();
     let integration = integration(&mut tx, &stage.tenant).await;
-    let first = store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant)).await.unwrap();
-    store::alerts::commit(&mut tx, raise(integration, "memory"), &cause(&stage.tenant)).await.unwrap();
-    store::alerts::commit(&mut tx, first.clear_by_person(now()), &cause(&stage.tenant)).await.unwrap();
-    store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant)).await.unwrap();
-    let second = store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant)).await.unwrap_err();
+    let first = store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant));
+    store::alerts::commit(&mut tx, raise(integration, "memory"), &cause(&stage.tenant));
+    store::alerts::commit(&mut tx, first.clear_by_person(now()), &cause(&stage.tenant));
+    store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant));
+    store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(&stage.tenant));
+    let second = tx.flush().await.unwrap_err();
     assert!(violates(&second, "alert_active"), "{second}");
 }
 
@@ -114,7 +115,7 @@ async fn a_transaction_sees_the_tenants_that_it_names() {
     for tenant in [&stage.tenant, &other] {
         let mut tx = database.begin_worker([tenant.id]).await.unwrap();
         let integration = integration(&mut tx, tenant).await;
-        saved.push(store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(tenant)).await.unwrap().id);
+        saved.push(store::alerts::commit(&mut tx, raise(integration, "disk"), &cause(tenant)).id);
         tx.commit().await.unwrap();
     }
     let mut tx = database.begin(other.id).await.unwrap();

@@ -181,6 +181,7 @@ async fn an_event_that_cannot_be_applied_is_set_aside_and_others_go_on() {
 #[tokio::test]
 async fn under_twelve_writers_the_feed_is_dense_and_a_watch_misses_nothing() {
     let (stage, _) = stage().await;
+    stage.make_streams().await;
     start(&stage).await;
     let responder = stage.person(Role::Responder, TeamId::draw());
     let client = IncidentServiceClient::new(stage.channel("incident"));
@@ -228,6 +229,11 @@ async fn under_twelve_writers_the_feed_is_dense_and_a_watch_misses_nothing() {
     .await
     .unwrap();
     assert_eq!((row.get::<i64, _>("n"), row.get::<i64, _>("head"), row.get::<i64, _>("inversions")), (600, 600, 0));
+    let epoch: i64 = sqlx::query_scalar("select epoch from incident.lease where name = 'relay'")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(epoch, 1, "the relay took what is saved beside a take for a loss, and paused");
 }
 
 #[tokio::test]

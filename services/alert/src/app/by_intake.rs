@@ -136,7 +136,7 @@ impl App {
             {
                 let at = due.record().updated_at;
                 let cause = Cause::timer("alert", EXPIRE, work.tenant.clone(), at);
-                let alert = store::alerts::commit(tx, due, &cause).await?;
+                let alert = store::alerts::commit(tx, due, &cause);
                 effects.measured.remove(&alert.id);
                 condition.latest = Some(alert);
             }
@@ -147,7 +147,7 @@ impl App {
                 }
                 Heard::Told(decision) => {
                     effects.measured.remove(&decision.record().id);
-                    store::alerts::commit(tx, *decision, &work.cause(now)).await?;
+                    store::alerts::commit(tx, *decision, &work.cause(now));
                 }
             }
         }

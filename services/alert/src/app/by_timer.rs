@@ -18,7 +18,7 @@ impl App {
         let decision = alert.expire(now);
         if !decision.is_unchanged() {
             let cause = Cause::timer("alert", EXPIRE, timer.tenant.clone(), decision.record().updated_at).traced();
-            store::alerts::commit(tx, decision, &cause).await?;
+            store::alerts::commit(tx, decision, &cause);
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl App {
             call.person.require(Role::Responder, &teams(alert.route.team_id))?;
             current(target.revision, alert.revision)?;
             let decision = alert.clear_by_person(now);
-            let alert = store::alerts::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+            let alert = store::alerts::commit(&mut tx, decision, &Cause::call(&call, now));
             tx.commit().await?;
             app.committed();
             Ok(Done::Now(alert))

@@ -3,7 +3,8 @@
 use kit::{
     db::Transaction,
     filter::{Expression, Field, Kind},
-    id::{AlertId, Tenant},
+    gather::Gathered,
+    id::{AlertId, Tenant, TenantId},
     journal::{self, Cause, Entry},
     problem::Problem,
     timer,
@@ -35,6 +36,7 @@ pub const FIELDS: &[Field] = &[
 /// # Errors
 /// Fails when the database is away.
 pub async fn find(tx: &mut Transaction, id: AlertId) -> Result<Option<Alert>, sqlx::Error> {
+    tx.flush().await?;
     Ok(find_all(tx, &[id.0]).await?.pop())
 }
 
@@ -43,6 +45,7 @@ pub async fn find(tx: &mut Transaction, id: AlertId) -> Result<Option<Alert>, sq
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_for_update(tx: &mut Transaction, id: AlertId) -> Result<Option<Alert>, sqlx::Error> {
+    tx.flush().await?;
     Ok(find_all_for_update(tx, &[id.0]).await?.pop())
 }
 
@@ -51,6 +54,7 @@ pub async fn find_for_update(tx: &mut Transaction, id: AlertId) -> Result<Option
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_all_for_update(tx: &mut Transaction, ids: &[Uuid]) -> Result<Vec<Alert>, sqlx::Error> {
+    tx.flush().await?;
     sqlx::query!("select id from alert.alerts where id = any ($1) order by id for update", ids)
         .fetch_all(tx.connection())
         .await?;
@@ -95,70 +99,82 @@ pub async fn list(
     Ok(rows.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?)
 }
 
-/// Saves a decision: the row, its events and their outbox rows, the kept answer, the timer. The
-/// only place that opens a decision on an alert.
-///
-/// # Errors
-/// Fails when the database is away, or when the record changed under us.
-pub async fn commit(tx: &mut Transaction, decision: Decision, cause: &Cause) -> Result<Alert, sqlx::Error> {
+/// Saves a decision with the commit: the row, its events and their outbox rows, the kept answer, the
+/// timer. The only place that opens a decision on an alert.
+pub fn commit(tx: &mut Transaction, decision: Decision, cause: &Cause) -> Alert {
     let (alert, steps) = decision.open();
     if !steps.is_empty() {
-        save(tx, &alert, cause).await?;
+        tx.gathered().insert(alert.id.0, Saved { tenant: cause.tenant.id, alert: alert.clone() });
         timer::set(tx, &cause.tenant, alert.id.0, EXPIRE, alert.timer());
     }
     let entries: Vec<Entry> =
         steps.iter().map(|step| publish::alert_entry(&step.record, step.what, &cause.actor)).collect();
     journal::append(tx, cause, (alert.id.0, alert.revision), &entries);
-    Ok(alert)
+    alert
 }
 
-async fn save(tx: &mut Transaction, alert: &Alert, cause: &Cause) -> Result<(), sqlx::Error> {
-    let done = sqlx::query!(
-        "insert into alert.alerts as a (id, tenant_id, revision, integration_id, dedup_key, state, severity, title, description,
-            labels, annotations, source_url, group_key, service_id, ci_id, team_id, impact, opens_incident, decision, started_at,
-            cleared_at, clear_reason, occurrence_count, last_seen_at, expires_at, fired_at, heard_at, trace_parent, created_at,
-            updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-            $26, $27, $28, $29, $30)
-         on conflict (id) do update set revision = $3, state = $6, severity = $7, title = $8, description = $9, labels = $10,
-            annotations = $11, source_url = $12, group_key = $13, opens_incident = $18, decision = $19, cleared_at = $21,
-            clear_reason = $22, occurrence_count = $23, last_seen_at = $24, expires_at = $25, fired_at = $26, heard_at = $27,
-            updated_at = $30
-         where a.revision < $3",
-        alert.id.0,
-        cause.tenant.id.0,
-        alert.revision,
-        alert.integration_id.0,
-        alert.dedup_key,
-        alert.state().name(),
-        alert.severity.name(),
-        alert.content.title,
-        alert.content.description,
-        Json(&alert.content.labels) as _,
-        Json(&alert.content.annotations) as _,
-        alert.content.source_url,
-        alert.content.group_key,
-        alert.route.service_id.map(|id| id.0),
-        alert.route.ci_id.map(|id| id.0),
-        alert.route.team_id.map(|id| id.0),
-        alert.route.impact.map(Impact::level),
-        alert.choice.opens_incident,
-        alert.choice.decision,
-        alert.started_at,
-        alert.cleared.map(|(at, _)| at),
-        alert.cleared.map(|(_, reason)| reason.name()),
-        alert.occurrence_count,
-        alert.last_seen_at,
-        alert.expires_at,
-        alert.fired_at,
-        alert.heard_at,
-        alert.trace_parent,
-        alert.created_at,
-        alert.updated_at,
-    )
-    .execute(tx.connection())
-    .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+/// A row that waits for the commit.
+struct Saved {
+    tenant: TenantId,
+    alert: Alert,
+}
+
+impl Gathered for Saved {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.alert);
+        let done = sqlx::query!(
+            "insert into alert.alerts as a (id, tenant_id, revision, integration_id, dedup_key, state, severity, title, description,
+                labels, annotations, source_url, group_key, service_id, ci_id, team_id, impact, opens_incident, decision, started_at,
+                cleared_at, clear_reason, occurrence_count, last_seen_at, expires_at, fired_at, heard_at, trace_parent, created_at,
+                updated_at)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::jsonb[], $11::jsonb[], $12::text[], $13::text[], $14::uuid[], $15::uuid[], $16::uuid[],
+                $17::smallint[], $18::boolean[], $19::text[], $20::timestamptz[], $21::timestamptz[], $22::text[], $23::bigint[],
+                $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::timestamptz[],
+                $30::timestamptz[])
+             on conflict (id) do update set revision = excluded.revision, state = excluded.state, severity = excluded.severity,
+                title = excluded.title, description = excluded.description, labels = excluded.labels,
+                annotations = excluded.annotations, source_url = excluded.source_url, group_key = excluded.group_key,
+                opens_incident = excluded.opens_incident, decision = excluded.decision, cleared_at = excluded.cleared_at,
+                clear_reason = excluded.clear_reason, occurrence_count = excluded.occurrence_count,
+                last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at, fired_at = excluded.fired_at,
+                heard_at = excluded.heard_at, updated_at = excluded.updated_at
+             where a.revision < excluded.revision",
+            &all().map(|alert| alert.id.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|alert| alert.revision).collect::<Vec<_>>(),
+            &all().map(|alert| alert.integration_id.0).collect::<Vec<_>>(),
+            &all().map(|alert| alert.dedup_key.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.state().name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.severity.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.content.title.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.content.description.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| Json(&alert.content.labels)).collect::<Vec<_>>() as _,
+            &all().map(|alert| Json(&alert.content.annotations)).collect::<Vec<_>>() as _,
+            &all().map(|alert| alert.content.source_url.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.content.group_key.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.route.service_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|alert| alert.route.ci_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|alert| alert.route.team_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|alert| alert.route.impact.map(Impact::level)).collect::<Vec<_>>() as &[Option<i16>],
+            &all().map(|alert| alert.choice.opens_incident).collect::<Vec<_>>(),
+            &all().map(|alert| alert.choice.decision.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.started_at).collect::<Vec<_>>(),
+            &all().map(|alert| alert.cleared.map(|(at, _)| at)).collect::<Vec<_>>() as _,
+            &all().map(|alert| alert.cleared.map(|(_, reason)| reason.name())).collect::<Vec<_>>() as _,
+            &all().map(|alert| alert.occurrence_count).collect::<Vec<_>>(),
+            &all().map(|alert| alert.last_seen_at).collect::<Vec<_>>(),
+            &all().map(|alert| alert.expires_at).collect::<Vec<_>>() as _,
+            &all().map(|alert| alert.fired_at).collect::<Vec<_>>(),
+            &all().map(|alert| alert.heard_at).collect::<Vec<_>>(),
+            &all().map(|alert| alert.trace_parent.clone()).collect::<Vec<_>>(),
+            &all().map(|alert| alert.created_at).collect::<Vec<_>>(),
+            &all().map(|alert| alert.updated_at).collect::<Vec<_>>(),
+        )
+        .execute(tx.connection())
+        .await?;
+        if done.rows_affected() == rows.len() as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    }
 }
 
 /// Saves measures in bulk, which make no event and no revision; the timers move along.
@@ -166,6 +182,7 @@ async fn save(tx: &mut Transaction, alert: &Alert, cause: &Cause) -> Result<(), 
 /// # Errors
 /// Fails when the database is away.
 pub async fn measure(tx: &mut Transaction, measured: &[(Tenant, Alert)]) -> Result<(), sqlx::Error> {
+    tx.flush().await?;
     if measured.is_empty() {
         return Ok(());
     }

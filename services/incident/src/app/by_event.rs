@@ -59,7 +59,7 @@ impl App {
             && let Some(incident) = store::incidents::find_for_update(tx, &Key::Id(id)).await?
             && let Some(decision) = incident.alert_refired(alert.id, self.settings.reopen_window.delta(), now)
         {
-            store::alerts::link(tx, tenant, alert.id, incident.id, &alert.condition).await?;
+            store::alerts::link_free(tx, tenant, alert.id, incident.id, alert.condition);
             self.commit(tx, decision, &Cause::event("incident", "condition_fires_again", event, now)).await?;
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl App {
             now,
         );
         let incident = self.commit(tx, decision, &Cause::event("incident", "alert_opens_incident", event, now)).await?;
-        store::alerts::link(tx, tenant, alert.id, incident.id, &alert.condition).await?;
+        store::alerts::link_free(tx, tenant, alert.id, incident.id, alert.condition);
         metrics::get().alert_to_incident((now - event.at).as_seconds_f64().max(0.0));
         Ok(())
     }

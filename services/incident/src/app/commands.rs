@@ -65,32 +65,39 @@ impl App {
             let number = app.numbers.next(tenant).await?;
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let decision = Incident::open(
+                    NewIncident {
+                        id: IncidentId::draw(),
+                        number,
+                        title: create.title,
+                        description: create.description,
+                        impact: create
+                            .impact
+                            .or(service.and_then(|service| service.impact))
+                            .unwrap_or(Impact::Moderate),
+                        urgency: create.urgency,
+                        category: create.category,
+                        service_id: create.service_id,
+                        ci_id: create.ci_id,
+                        team_id: create.team_id.or(service.and_then(|service| service.support_team_id)),
+                        reporter_id: create.reporter_id.or(Some(call.person.id)),
+                        channel: create.channel,
+                        resolution_mode: create.resolution_mode,
+                        alert_id: None,
+                    },
+                    now,
+                );
+                let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(incident))
             }
-            let decision = Incident::open(
-                NewIncident {
-                    id: IncidentId::draw(),
-                    number,
-                    title: create.title,
-                    description: create.description,
-                    impact: create.impact.or(service.and_then(|service| service.impact)).unwrap_or(Impact::Moderate),
-                    urgency: create.urgency,
-                    category: create.category,
-                    service_id: create.service_id,
-                    ci_id: create.ci_id,
-                    team_id: create.team_id.or(service.and_then(|service| service.support_team_id)),
-                    reporter_id: create.reporter_id.or(Some(call.person.id)),
-                    channel: create.channel,
-                    resolution_mode: create.resolution_mode,
-                    alert_id: None,
-                },
-                now,
-            );
-            let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(incident))
+            Ok(done)
         })
         .await
     }
@@ -215,22 +222,28 @@ impl App {
             let active = app.known_alert(tenant, alert).await?;
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let incident = app.load(&mut tx, &call, &target).await?;
+                let decision = incident.link_alert(alert, active, now)?;
+                if !decision.is_unchanged() && !store::alerts::link(&mut tx, tenant, alert, incident.id, "").await? {
+                    let other = match store::alerts::open_incident_of_alert(&mut tx, tenant, alert).await? {
+                        Some(id) => {
+                            store::incidents::find(&mut tx, &Key::Id(id)).await?.map(|incident| incident.number)
+                        }
+                        None => None,
+                    };
+                    return Err(Refusal::AlertElsewhere(other.unwrap_or_default()).into());
+                }
+                let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(incident))
             }
-            let incident = app.load(&mut tx, &call, &target).await?;
-            let decision = incident.link_alert(alert, active, now)?;
-            if !decision.is_unchanged() && !store::alerts::link(&mut tx, tenant, alert, incident.id, "").await? {
-                let other = match store::alerts::open_incident_of_alert(&mut tx, tenant, alert).await? {
-                    Some(id) => store::incidents::find(&mut tx, &Key::Id(id)).await?.map(|incident| incident.number),
-                    None => None,
-                };
-                return Err(Refusal::AlertElsewhere(other.unwrap_or_default()).into());
-            }
-            let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(incident))
+            Ok(done)
         })
         .await
     }
@@ -244,16 +257,20 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let incident = app.load(&mut tx, &call, &target).await?;
+                let decision = incident.unlink_alert(alert, now)?;
+                store::alerts::close(&mut tx, incident.id, Some(alert)).await?;
+                let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(incident))
             }
-            let incident = app.load(&mut tx, &call, &target).await?;
-            let decision = incident.unlink_alert(alert, now)?;
-            store::alerts::close(&mut tx, incident.id, Some(alert)).await?;
-            let incident = app.commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(incident))
+            Ok(done)
         })
         .await
     }

@@ -21,7 +21,10 @@ use uuid::Uuid;
 use crate::{
     app::{App, by_event::Alert},
     domain::{Impact, Urgency},
-    store::read_models::{self, Member, MemberKind, Service},
+    store::{
+        alerts,
+        read_models::{self, Member, MemberKind, Service},
+    },
 };
 
 /// Follows every source of this service.
@@ -74,6 +77,22 @@ impl Follower for Catalog {
 }
 
 impl Follower for Alerts {
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut raised = Vec::new();
+            for event in events.iter().filter(|event| event.kind == "raised") {
+                if let Some(alert_event::Record::Alert(alert)) = AlertEvent::decode(event.body.clone())?.record {
+                    let alert = read_alert(alert)?;
+                    raised.push((event.tenant.id, alert.id, alert.condition));
+                }
+            }
+            if !raised.is_empty() {
+                alerts::load_open_incidents(tx, &raised).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let AlertEvent { record, what, .. } = AlertEvent::decode(event.body.clone())?;

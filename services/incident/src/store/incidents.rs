@@ -3,7 +3,8 @@
 use kit::{
     db::Transaction,
     filter::{Expression, Field, Kind},
-    id::IncidentId,
+    gather::Gathered,
+    id::{IncidentId, TenantId},
     journal::{self, Cause, Entry},
     problem::Problem,
     timer,
@@ -59,6 +60,7 @@ impl std::fmt::Display for Key {
 /// # Errors
 /// Fails when the database is away.
 pub async fn find(tx: &mut Transaction, key: &Key) -> Result<Option<Incident>, sqlx::Error> {
+    tx.flush().await?;
     let (id, number) = parts(key);
     let row = sqlx::query_as!(
         Row,
@@ -80,6 +82,7 @@ pub async fn find(tx: &mut Transaction, key: &Key) -> Result<Option<Incident>, s
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_for_update(tx: &mut Transaction, key: &Key) -> Result<Option<Incident>, sqlx::Error> {
+    tx.flush().await?;
     let (id, number) = parts(key);
     sqlx::query!("select id from incident.incidents where id = $1 or number = $2 for update", id, number)
         .fetch_optional(tx.connection())
@@ -130,7 +133,8 @@ pub async fn commit(
 ) -> Result<Incident, sqlx::Error> {
     let (incident, steps) = decision.open();
     if !steps.is_empty() {
-        save(tx, &incident, cause).await?;
+        let saved = Saved { tenant: cause.tenant.id, incident: incident.clone() };
+        tx.gathered().insert(incident.id.0, saved);
         let due = incident
             .resolution
             .as_ref()
@@ -146,54 +150,74 @@ pub async fn commit(
     Ok(incident)
 }
 
-async fn save(tx: &mut Transaction, incident: &Incident, cause: &Cause) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into incident.incidents as i (id, tenant_id, revision, number, title, description, state, pending_reason, impact, urgency,
-            priority, priority_reason, priority_overridden, category, service_id, ci_id, assigned_team_id, assignee_id, reporter_id,
-            channel, resolution_mode, resolution_code, resolution_notes, acknowledged_by, acknowledged_at, resolved_at, closed_at,
-            reopen_count, taken_over, alerts, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
-            $27, $28, $29, $30, $31, $32)
-         on conflict (id) do update set revision = $3, title = $5, description = $6, state = $7, pending_reason = $8, impact = $9,
-            urgency = $10, priority = $11, priority_reason = $12, priority_overridden = $13, category = $14, service_id = $15,
-            ci_id = $16, assigned_team_id = $17, assignee_id = $18, resolution_mode = $21, resolution_code = $22,
-            resolution_notes = $23, acknowledged_by = $24, acknowledged_at = $25, resolved_at = $26, closed_at = $27,
-            reopen_count = $28, taken_over = $29, alerts = $30, updated_at = $32
-         where i.revision < $3",
-        incident.id.0,
-        cause.tenant.id.0,
-        incident.revision,
-        incident.number,
-        incident.title,
-        incident.description,
-        incident.state.name(),
-        incident.pending_reason.map(|reason| reason.name()),
-        incident.impact.level(),
-        incident.urgency.level(),
-        incident.priority.level(),
-        incident.priority_reason,
-        incident.priority_overridden,
-        incident.category,
-        incident.service_id.map(|id| id.0),
-        incident.ci_id.map(|id| id.0),
-        incident.assigned_team_id.map(|id| id.0),
-        incident.assignee_id.map(|id| id.0),
-        incident.reporter_id.map(|id| id.0),
-        incident.channel.name(),
-        incident.resolution_mode.name(),
-        incident.resolution.as_ref().map(|resolution| resolution.code.name()),
-        incident.resolution.as_ref().map(|resolution| resolution.notes.as_str()).unwrap_or_default(),
-        incident.acknowledgement.map(|acknowledgement| acknowledgement.by.0),
-        incident.acknowledgement.map(|acknowledgement| acknowledgement.at),
-        incident.resolution.as_ref().map(|resolution| resolution.at),
-        incident.closed_at,
-        incident.reopen_count,
-        incident.taken_over,
-        links(incident) as _,
-        incident.created_at,
-        incident.updated_at,
-    )
-    .execute(tx.connection())
-    .await?;
-    Ok(())
+/// A row that waits for the commit.
+struct Saved {
+    tenant: TenantId,
+    incident: Incident,
+}
+
+impl Gathered for Saved {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.incident);
+        let resolutions = || all().map(|incident| incident.resolution.as_ref());
+        sqlx::query!(
+            "insert into incident.incidents as i (id, tenant_id, revision, number, title, description, state, pending_reason, impact, urgency,
+                priority, priority_reason, priority_overridden, category, service_id, ci_id, assigned_team_id, assignee_id, reporter_id,
+                channel, resolution_mode, resolution_code, resolution_notes, acknowledged_by, acknowledged_at, resolved_at, closed_at,
+                reopen_count, taken_over, alerts, created_at, updated_at)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::smallint[], $10::smallint[], $11::smallint[], $12::text[], $13::boolean[], $14::text[], $15::uuid[], $16::uuid[],
+                $17::uuid[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::text[], $23::text[], $24::uuid[],
+                $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::integer[], $29::boolean[], $30::jsonb[],
+                $31::timestamptz[], $32::timestamptz[])
+             on conflict (id) do update set revision = excluded.revision, title = excluded.title, description = excluded.description,
+                state = excluded.state, pending_reason = excluded.pending_reason, impact = excluded.impact, urgency = excluded.urgency,
+                priority = excluded.priority, priority_reason = excluded.priority_reason,
+                priority_overridden = excluded.priority_overridden, category = excluded.category, service_id = excluded.service_id,
+                ci_id = excluded.ci_id, assigned_team_id = excluded.assigned_team_id, assignee_id = excluded.assignee_id,
+                resolution_mode = excluded.resolution_mode, resolution_code = excluded.resolution_code,
+                resolution_notes = excluded.resolution_notes, acknowledged_by = excluded.acknowledged_by,
+                acknowledged_at = excluded.acknowledged_at, resolved_at = excluded.resolved_at, closed_at = excluded.closed_at,
+                reopen_count = excluded.reopen_count, taken_over = excluded.taken_over, alerts = excluded.alerts,
+                updated_at = excluded.updated_at
+             where i.revision < excluded.revision",
+            &all().map(|incident| incident.id.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|incident| incident.revision).collect::<Vec<_>>(),
+            &all().map(|incident| incident.number.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.title.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.description.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.state.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.pending_reason.map(|reason| reason.name())).collect::<Vec<_>>() as _,
+            &all().map(|incident| incident.impact.level()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.urgency.level()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.priority.level()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.priority_reason.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.priority_overridden).collect::<Vec<_>>(),
+            &all().map(|incident| incident.category.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.service_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.ci_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.assigned_team_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.assignee_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.reporter_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.channel.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.resolution_mode.name().to_owned()).collect::<Vec<_>>(),
+            &resolutions().map(|resolution| resolution.map(|resolution| resolution.code.name())).collect::<Vec<_>>() as _,
+            &resolutions()
+                .map(|resolution| resolution.map(|resolution| resolution.notes.clone()).unwrap_or_default())
+                .collect::<Vec<_>>(),
+            &all().map(|incident| incident.acknowledgement.map(|it| it.by.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.acknowledgement.map(|it| it.at)).collect::<Vec<_>>() as _,
+            &resolutions().map(|resolution| resolution.map(|resolution| resolution.at)).collect::<Vec<_>>() as _,
+            &all().map(|incident| incident.closed_at).collect::<Vec<_>>() as _,
+            &all().map(|incident| incident.reopen_count).collect::<Vec<_>>(),
+            &all().map(|incident| incident.taken_over).collect::<Vec<_>>(),
+            &all().map(links).collect::<Vec<_>>() as _,
+            &all().map(|incident| incident.created_at).collect::<Vec<_>>(),
+            &all().map(|incident| incident.updated_at).collect::<Vec<_>>(),
+        )
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
 }

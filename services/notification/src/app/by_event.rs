@@ -35,7 +35,7 @@ impl App {
         subject: &Subject,
     ) -> Result<(), Failure> {
         let known = read_models::find_incident(tx, event.tenant.id, incident.id).await?;
-        read_models::keep_incident(tx, event.tenant.id, incident).await?;
+        read_models::keep_incident(tx, event.tenant.id, incident);
         if known
             .as_ref()
             .is_some_and(|known| known.revision > incident.revision && known.attention > incident.attention)
@@ -101,7 +101,7 @@ impl App {
             for way in usable.iter().filter(|way| ways.contains(&way.id)) {
                 let about = about(event, CLOCK_BREACH_WITHDRAWN, &subject, CLOCK_BREACHED);
                 let (message, _) = message(&about, None, way.method);
-                self.request(tx, event, None, way, &subject, message, format!("told of {CLOCK_BREACHED}")).await?;
+                self.request(tx, event, None, way, &subject, message, format!("told of {CLOCK_BREACHED}"));
             }
         }
         self.tell(tx, event, &subject).await
@@ -135,7 +135,7 @@ impl App {
                 let about = about(event, &event_type, subject, &rule.wording.display_name);
                 let (message, complaint) = message(&about, source, way.method);
                 let reason = format!("rule \"{}\"{remark}{complaint}", rule.wording.display_name);
-                self.request(tx, event, Some(rule), &way, subject, message, reason).await?;
+                self.request(tx, event, Some(rule), &way, subject, message, reason);
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ impl App {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one fact of the delivery")]
-    async fn request(
+    fn request(
         &self,
         tx: &mut Transaction,
         event: &Delivered,
@@ -175,7 +175,7 @@ impl App {
         subject: &Subject,
         message: Message,
         reason: String,
-    ) -> Result<Delivery, sqlx::Error> {
+    ) {
         let now = self.clock.now();
         let new = NewDelivery {
             id: DeliveryId::draw(),
@@ -193,7 +193,7 @@ impl App {
         };
         let by = rule.map_or_else(|| "told_again".to_owned(), |rule| rule.id.to_string());
         let cause = Cause::event("notification", &by, event, now);
-        deliveries::request(tx, Delivery::request(new, now), &message, &cause).await
+        deliveries::request(tx, Delivery::request(new, now), message, &cause);
     }
 
     /// Cancels what waits about a record, or about an incident and its clocks.

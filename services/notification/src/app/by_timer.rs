@@ -1,6 +1,8 @@
 //! What is done when a timer is due: an attempt begins, one that never ended is found, a message
 //! is repeated. An attempt only begins here, its row committed; [`super::sending`] carries it out.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use kit::{
@@ -67,7 +69,7 @@ impl App {
             Wish::Held => self.outbound.claim(attempt.clone()),
             Wish::HeldBefore => {}
         }
-        attempts::begin(tx, &attempt, self.outbound.claimant, now, now + LOST_AFTER).await?;
+        attempts::begin(tx, &attempt, self.outbound.claimant, now, now + LOST_AFTER);
         timer::set(tx, &timer.tenant, delivery.id.0, RECOVER, Some(now + LOOK_EVERY));
         if kit::planted!("send_before_attempt")
             && let Some(job) =
@@ -118,7 +120,7 @@ impl App {
         let message = deliveries::message(tx, first.id).await?;
         let message = Message { subject: format!("Reminder: {}", message.subject), ..message };
         let cause = Cause::timer("notification", "repeat", timer.tenant.clone(), timer.due_at).traced();
-        deliveries::request(tx, decision, &message, &cause).await?;
+        deliveries::request(tx, decision, message, &cause);
         Ok(())
     }
 
@@ -167,11 +169,28 @@ async fn of_no_use(
 }
 
 async fn pending(tx: &mut Transaction, timer: &Timer) -> Result<Option<Delivery>, sqlx::Error> {
-    let found = deliveries::find_for_update(tx, timer.record_id.into()).await?;
+    let id = timer.record_id.into();
+    let found = match tx.memo::<Loaded>().0.remove(&id) {
+        Some(loaded) => Some(loaded),
+        None => deliveries::find_for_update(tx, id).await?,
+    };
     Ok(found.filter(|delivery| delivery.state == State::Pending))
 }
 
+/// The deliveries of a batch of timers, as they were before any of them.
+#[derive(Default)]
+struct Loaded(HashMap<DeliveryId, Delivery>);
+
 impl Due for App {
+    fn load<'a>(&'a self, tx: &'a mut Transaction, timers: &'a [Timer]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let ids: Vec<DeliveryId> = timers.iter().map(|timer| timer.record_id.into()).collect();
+            let found = deliveries::find_all_for_update(tx, &ids).await?;
+            tx.memo::<Loaded>().0 = found.into_iter().map(|delivery| (delivery.id, delivery)).collect();
+            Ok(())
+        })
+    }
+
     fn fire<'a>(
         &'a self,
         tx: &'a mut Transaction,

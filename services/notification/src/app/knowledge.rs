@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kit::{
     clock,
     consumer::{Delivered, Failure},
+    db::Transaction,
     id::{IncidentId, PersonId, TeamId, TenantId},
     problem::Problem,
 };
@@ -20,7 +21,7 @@ use super::{App, Error};
 use crate::{
     domain::event::CLOCK_BREACH_WITHDRAWN,
     events::consume,
-    store::{read_models, rules},
+    store::{deliveries, read_models, rules},
 };
 
 /// How long an event waits for the directory's news; then it is told to whom we know.
@@ -39,17 +40,21 @@ pub struct CaughtUp(Mutex<Option<DateTime<Utc>>>);
 pub type AskedFor = Mutex<HashMap<(TenantId, String), (Instant, bool)>>;
 
 impl App {
-    /// Waits until what the directory said before this event is known here: somebody who joined the
+    /// Waits until what the directory said before these events is known here: somebody who joined the
     /// team a moment ago is told. Only for events that a rule asks for.
     ///
     /// # Errors
     /// Waits while the database is away.
-    pub async fn know_recipients(&self, event: &Delivered) -> Result<(), Failure> {
+    pub async fn know_recipients(&self, events: &[Delivered]) -> Result<(), Failure> {
         let known = *self.caught_up.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_some_and(|known| event.at + SKEW < known) {
-            return Ok(());
+        let mut wanted = false;
+        for event in events {
+            if known.is_none_or(|known| event.at + SKEW >= known) && self.is_asked_for(event).await? {
+                wanted = true;
+                break;
+            }
         }
-        if !self.is_asked_for(event).await? {
+        if !wanted {
             return Ok(());
         }
         let asked_at = self.clock.now();
@@ -69,6 +74,31 @@ impl App {
             clock::pause(STEP).await;
         }
         *self.caught_up.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked_at);
+        Ok(())
+    }
+
+    /// Reads at once what telling the events of a batch needs.
+    ///
+    /// # Errors
+    /// Waits while the database is away.
+    pub async fn read_ahead(
+        &self,
+        tx: &mut Transaction,
+        events: &[Delivered],
+        incidents: &[(TenantId, IncidentId)],
+    ) -> Result<(), Failure> {
+        if !incidents.is_empty() {
+            read_models::load_incidents(tx, incidents).await?;
+        }
+        let mut told = Vec::new();
+        for event in events {
+            if !rules::applying(tx, event.tenant.id, &event_type(event)).await?.is_empty() {
+                told.push(event.event_id);
+            }
+        }
+        if !told.is_empty() {
+            deliveries::load_ways_told(tx, told).await?;
+        }
         Ok(())
     }
 
@@ -116,7 +146,7 @@ impl App {
             && let Some(incident) = consume::asked_incident(&entry.body)?
         {
             let mut tx = self.database.begin_worker([tenant.id]).await?;
-            read_models::keep_incident(&mut tx, tenant.id, &incident).await?;
+            read_models::keep_incident(&mut tx, tenant.id, &incident);
             tx.commit().await?;
         }
         Ok(())

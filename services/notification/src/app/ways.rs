@@ -190,7 +190,7 @@ impl App {
                 way.usable()?;
                 let (new, message) = test_of(&way, now);
                 let decision = Delivery::request(new, now);
-                Ok(Done::Now(deliveries::request(&mut tx, decision, &message, &Cause::call(&call, now)).await?))
+                Ok(Done::Now(deliveries::request(&mut tx, decision, message, &Cause::call(&call, now))))
             }
             .await;
             let done = tx.end::<_, Error>(outcome).await?;

@@ -61,8 +61,15 @@ impl Follower for Directory {
 }
 
 impl Follower for Incidents {
-    fn prepare<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.0.know_recipients(event))
+    fn prepare<'a>(&'a self, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.know_recipients(events))
+    }
+
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let incidents: Vec<_> = events.iter().map(|event| (event.tenant.id, event.record_id.into())).collect();
+            self.0.read_ahead(tx, events, &incidents).await
+        })
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
@@ -80,7 +87,7 @@ impl Follower for Incidents {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let Some(incident) = IncidentEvent::decode(entry.body.clone())?.incident else { return Ok(()) };
-            read_models::keep_incident(tx, tenant.id, &read_incident(&incident)?).await?;
+            read_models::keep_incident(tx, tenant.id, &read_incident(&incident)?);
             Ok(())
         })
     }
@@ -91,8 +98,12 @@ impl Follower for Incidents {
 }
 
 impl Follower for Alerts {
-    fn prepare<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.0.know_recipients(event))
+    fn prepare<'a>(&'a self, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.know_recipients(events))
+    }
+
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.read_ahead(tx, events, &[]))
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
@@ -110,17 +121,23 @@ impl Follower for Alerts {
 }
 
 impl Follower for Clocks {
-    fn prepare<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
+    fn prepare<'a>(&'a self, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            self.0.know_recipients(event).await?;
-            let Some(sla_event::Record::Clock(clock)) = SlaEvent::decode(event.body.clone())?.record else {
-                return Ok(());
-            };
-            match optional(&clock.incident_id)? {
-                Some(incident) => self.0.know_incident(event, incident).await,
-                None => Ok(()),
+            self.0.know_recipients(events).await?;
+            for event in events {
+                let Some(sla_event::Record::Clock(clock)) = SlaEvent::decode(event.body.clone())?.record else {
+                    continue;
+                };
+                if let Some(incident) = optional(&clock.incident_id)? {
+                    self.0.know_incident(event, incident).await?;
+                }
             }
+            Ok(())
         })
+    }
+
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.read_ahead(tx, events, &[]))
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
@@ -138,8 +155,12 @@ impl Follower for Clocks {
 }
 
 impl Follower for Changes {
-    fn prepare<'a>(&'a self, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.0.know_recipients(event))
+    fn prepare<'a>(&'a self, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.know_recipients(events))
+    }
+
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.read_ahead(tx, events, &[]))
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use kit::{db::Transaction, journal};
+use kit::{db::Transaction, gather::Gathered, journal};
 use uuid::Uuid;
 
 use super::wrong;
@@ -55,31 +55,39 @@ pub struct Job {
     pub trace_parent: String,
 }
 
-/// Notes that an attempt begins, and when its delivery is looked at next.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn begin(
-    tx: &mut Transaction,
-    attempt: &slots::Attempt,
+/// An attempt that begins with the commit.
+struct Begun {
+    attempt: slots::Attempt,
     claimant: Uuid,
     now: DateTime<Utc>,
     next: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "with begun as (
-            insert into notification.attempts (tenant_id, delivery_id, number, claimant, started_at, detail) values ($1, $2, $3, $4, $5, ''))
-         update notification.deliveries set attempt_count = $3, next_attempt_at = $6 where id = $2",
-        attempt.tenant.id.0,
-        attempt.delivery.0,
-        attempt.number,
-        claimant,
-        now,
-        next
-    )
-    .execute(tx.connection())
-    .await?;
-    Ok(())
+}
+
+/// Notes with the commit that an attempt begins, and when its delivery is looked at next.
+pub fn begin(tx: &mut Transaction, attempt: &slots::Attempt, claimant: Uuid, now: DateTime<Utc>, next: DateTime<Utc>) {
+    let begun = Begun { attempt: attempt.clone(), claimant, now, next };
+    tx.gathered::<Begun>().insert(attempt.delivery.0, begun);
+}
+
+impl Gathered for Begun {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "with begun as (
+                insert into notification.attempts (tenant_id, delivery_id, number, claimant, started_at, detail)
+                select *, '' from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::timestamptz[]))
+             update notification.deliveries d set attempt_count = w.number, next_attempt_at = w.next
+             from unnest($2::uuid[], $3::integer[], $6::timestamptz[]) as w (id, number, next) where d.id = w.id",
+            &rows.iter().map(|row| row.attempt.tenant.id.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.attempt.delivery.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.attempt.number).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.claimant).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.now).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.next).collect::<Vec<_>>()
+        )
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
 }
 
 /// What to send for attempts that this process began and that are still open and wanted.
@@ -91,6 +99,7 @@ pub async fn jobs(
     attempts: &[slots::Attempt],
     claimant: Uuid,
 ) -> Result<HashMap<DeliveryId, Job>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query!(
         r#"select d.id, d.contact_method_id, d.method, c.address, c.sealed_secret, coalesce(d.incident_id, d.subject_record_id) as "thread!",
                   d.created_at, d.message_subject, d.message_body, d.event_id, d.event_type
@@ -139,6 +148,7 @@ pub async fn begun_by_the_living(
     tx: &mut Transaction,
     attempt: &slots::Attempt,
 ) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    tx.flush().await?;
     let found = sqlx::query_scalar!(
         "select a.started_at from notification.attempts a join notification.lease l on l.name = 'sender:' || a.claimant
          where a.delivery_id = $1 and a.number = $2 and l.expires_at > clock_timestamp()",
@@ -177,6 +187,7 @@ impl<'a> Ended<'a> {
 /// # Errors
 /// Fails when the database is away.
 pub async fn end(tx: &mut Transaction, ended: &[Ended<'_>]) -> Result<HashSet<DeliveryId>, sqlx::Error> {
+    tx.flush().await?;
     let closed = sqlx::query_scalar!(
         "update notification.attempts a set outcome = w.outcome, detail = w.detail, ended_at = w.ended_at
          from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[]) as w (delivery_id, number, outcome, detail, ended_at)

@@ -1,10 +1,13 @@
 //! Deliveries, their messages and their timers. How often one was tried and when it is tried next
 //! are measures: written here without a revision.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use kit::{
     db::Transaction,
     filter::{Expression, Field, Kind},
+    gather::Gathered,
     id::{IncidentId, Tenant, TenantId},
     journal::{self, Cause, Entry},
     problem::Problem,
@@ -112,6 +115,7 @@ impl TryFrom<Row> for Delivery {
 /// # Errors
 /// Fails when the database is away.
 pub async fn find(tx: &mut Transaction, id: DeliveryId) -> Result<Option<Delivery>, sqlx::Error> {
+    tx.flush().await?;
     let row = sqlx::query_as!(
         Row,
         "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
@@ -138,6 +142,7 @@ pub async fn find_for_update(tx: &mut Transaction, id: DeliveryId) -> Result<Opt
 /// # Errors
 /// Fails when the database is away.
 pub async fn find_all_for_update(tx: &mut Transaction, ids: &[DeliveryId]) -> Result<Vec<Delivery>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query_as!(
         Row,
         "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
@@ -162,6 +167,7 @@ pub async fn pending_about(
     record: Uuid,
     incident: Option<IncidentId>,
 ) -> Result<Vec<Delivery>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query_as!(
         Row,
         "select id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number, incident_id, person_id,
@@ -201,6 +207,7 @@ pub async fn end_repeats(tx: &mut Transaction, tenant: TenantId, incident: Incid
 /// # Errors
 /// Fails when the database is away.
 pub async fn told_of_breach(tx: &mut Transaction, tenant: TenantId, clock: Uuid) -> Result<Vec<Delivery>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query_as!(
         Row,
         "select distinct on (contact_method_id) id, revision, rule_id, event_id, event_type, subject_record_id, subject_record_number,
@@ -217,34 +224,48 @@ pub async fn told_of_breach(tx: &mut Transaction, tenant: TenantId, clock: Uuid)
     rows.into_iter().map(Delivery::try_from).collect()
 }
 
-/// By which ways an event is told already. The event alone is asked for: with the tenant beside it a
-/// plan made while the table was empty may take another index.
+/// By which ways events are told already.
+#[derive(Default)]
+struct Told(HashMap<Uuid, Vec<Uuid>>);
+
+/// Reads at once by which ways the events of a batch are told already. The event alone is asked for:
+/// with the tenant beside it a plan made while the table was empty may take another index.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn load_ways_told(tx: &mut Transaction, events: Vec<Uuid>) -> Result<(), sqlx::Error> {
+    let found = sqlx::query!(
+        "select event_id, contact_method_id from notification.deliveries where event_id = any ($1) and sequence = 1",
+        &events
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    let told = &mut tx.memo::<Told>().0;
+    told.extend(events.into_iter().map(|event| (event, Vec::new())));
+    for row in found {
+        told.entry(row.event_id).or_default().push(row.contact_method_id);
+    }
+    Ok(())
+}
+
+/// By which ways an event is told already.
 ///
 /// # Errors
 /// Fails when the database is away.
 pub async fn ways_told(tx: &mut Transaction, event: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
-    let found = sqlx::query_scalar!(
-        "select contact_method_id from notification.deliveries where event_id = $1 and sequence = 1",
-        event
-    );
-    found.fetch_all(tx.connection()).await
+    if !tx.memo::<Told>().0.contains_key(&event) {
+        load_ways_told(tx, vec![event]).await?;
+    }
+    Ok(tx.memo::<Told>().0.get(&event).cloned().unwrap_or_default())
 }
 
 /// Saves a new delivery with its message.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn request(
-    tx: &mut Transaction,
-    decision: Decision,
-    message: &Message,
-    cause: &Cause,
-) -> Result<Delivery, sqlx::Error> {
+pub fn request(tx: &mut Transaction, decision: Decision, message: Message, cause: &Cause) -> Delivery {
     let (delivery, steps) = decision.open();
-    delivery.write(tx, &cause.tenant, message).await?;
+    delivery.write(tx, &cause.tenant, message);
     let entries: Vec<Entry> = steps.iter().map(|step| step.record.entry(&step.what, &cause.actor)).collect();
     journal::append(tx, cause, delivery.place(), &entries);
-    Ok(delivery)
+    delivery
 }
 
 /// The message of a delivery.
@@ -252,6 +273,7 @@ pub async fn request(
 /// # Errors
 /// Fails when the database is away.
 pub async fn message(tx: &mut Transaction, id: DeliveryId) -> Result<Message, sqlx::Error> {
+    tx.flush().await?;
     sqlx::query_as!(
         Message,
         r#"select message_subject as subject, message_body as body from notification.deliveries where id = $1"#,
@@ -352,47 +374,71 @@ impl Stored for Delivery {
     }
 
     async fn save(&self, tx: &mut Transaction, tenant: &Tenant) -> Result<(), sqlx::Error> {
-        self.write(tx, tenant, &Message { subject: String::new(), body: String::new() }).await
+        self.write(tx, tenant, Message { subject: String::new(), body: String::new() });
+        Ok(())
     }
 }
 
+/// A row that waits for the commit.
+struct Saved {
+    tenant: TenantId,
+    delivery: Delivery,
+    message: Message,
+}
+
 impl Delivery {
-    /// Writes the row and sets the timers. The message is that of the first time.
-    async fn write(&self, tx: &mut Transaction, tenant: &Tenant, message: &Message) -> Result<(), sqlx::Error> {
+    /// Writes the row with the commit and sets the timers. The message is that of the first time.
+    fn write(&self, tx: &mut Transaction, tenant: &Tenant, message: Message) {
+        let rows = tx.gathered::<Saved>();
+        match rows.get_mut(&self.id.0) {
+            Some(saved) => saved.delivery = self.clone(),
+            None => {
+                rows.insert(self.id.0, Saved { tenant: tenant.id, delivery: self.clone(), message });
+            }
+        }
+        self.set_timers(tx, tenant);
+    }
+}
+
+impl Gathered for Saved {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.delivery);
         sqlx::query!(
             "insert into notification.deliveries as d (id, tenant_id, revision, rule_id, event_id, event_type, subject_record_id,
                 subject_record_number, incident_id, person_id, contact_method_id, method, sequence, repeat_after_seconds, state, reason,
                 attempt_count, next_attempt_at, delivered_at, message_subject, message_body, created_at, updated_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $22, $23, $20, $21)
-             on conflict (id) do update set revision = $3, state = $15, reason = $16, next_attempt_at = $18, delivered_at = $19, updated_at = $21
-             where d.revision < $3",
-            self.id.0,
-            tenant.id.0,
-            self.revision,
-            self.rule_id.map(|id| id.0),
-            self.event_id,
-            self.event_type,
-            self.subject_record_id,
-            self.subject_record_number,
-            self.incident_id.map(|id| id.0),
-            self.person_id.0,
-            self.contact_method_id.0,
-            self.method.name(),
-            self.sequence,
-            self.repeat_after_seconds,
-            self.state.name(),
-            self.reason,
-            self.attempt_count,
-            self.next_attempt_at,
-            self.delivered_at,
-            self.created_at,
-            self.updated_at,
-            message.subject,
-            message.body
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::uuid[], $8::text[],
+                $9::uuid[], $10::uuid[], $11::uuid[], $12::text[], $13::integer[], $14::bigint[], $15::text[], $16::text[],
+                $17::integer[], $18::timestamptz[], $19::timestamptz[], $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[])
+             on conflict (id) do update set revision = excluded.revision, state = excluded.state, reason = excluded.reason,
+                next_attempt_at = excluded.next_attempt_at, delivered_at = excluded.delivered_at, updated_at = excluded.updated_at
+             where d.revision < excluded.revision",
+            &all().map(|delivery| delivery.id.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.revision).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.rule_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|delivery| delivery.event_id).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.event_type.clone()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.subject_record_id).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.subject_record_number.clone()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.incident_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|delivery| delivery.person_id.0).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.contact_method_id.0).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.method.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.sequence).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.repeat_after_seconds).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.state.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.reason.clone()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.attempt_count).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.next_attempt_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+            &all().map(|delivery| delivery.delivered_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+            &rows.iter().map(|row| row.message.subject.clone()).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.message.body.clone()).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.created_at).collect::<Vec<_>>(),
+            &all().map(|delivery| delivery.updated_at).collect::<Vec<_>>()
         )
         .execute(tx.connection())
         .await?;
-        self.set_timers(tx, tenant);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use kit::{
     db::Transaction,
+    gather::Gathered,
     id::{IncidentId, PersonId, TeamId, TenantId},
 };
 use uuid::Uuid;
@@ -128,25 +129,81 @@ pub async fn keep_membership(
     Ok(())
 }
 
-/// Keeps an incident.
+/// The incidents that a batch of events read or wrote; none where one is not known.
+#[derive(Default)]
+struct Known(HashMap<(TenantId, IncidentId), Option<Incident>>);
+
+/// An incident that waits for the commit.
+struct Kept {
+    tenant: TenantId,
+    incident: Incident,
+}
+
+/// Keeps an incident, with the commit.
+pub fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) {
+    let newer = |than: i64| than < incident.revision;
+    if let Some(known) = tx.memo::<Known>().0.get_mut(&(tenant, incident.id))
+        && known.as_ref().is_none_or(|known| newer(known.revision))
+    {
+        *known = Some(incident.clone());
+    }
+    let rows = tx.gathered::<Kept>();
+    if rows.get(&incident.id.0).is_none_or(|kept| newer(kept.incident.revision)) {
+        rows.insert(incident.id.0, Kept { tenant, incident: incident.clone() });
+    }
+}
+
+impl Gathered for Kept {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.incident);
+        sqlx::query!(
+            "insert into notification.incident_incidents as i (tenant_id, id, revision, number, title, attention, assignee_id)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::uuid[])
+             on conflict (tenant_id, id) do update set revision = excluded.revision, title = excluded.title,
+                attention = excluded.attention, assignee_id = excluded.assignee_id
+             where i.revision < excluded.revision",
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|incident| incident.id.0).collect::<Vec<_>>(),
+            &all().map(|incident| incident.revision).collect::<Vec<_>>(),
+            &all().map(|incident| incident.number.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.title.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.attention.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.assignee_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>]
+        )
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+/// Reads at once the incidents that a batch is about.
 ///
 /// # Errors
 /// Fails when the database is away.
-pub async fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into notification.incident_incidents as i (tenant_id, id, revision, number, title, attention, assignee_id)
-         values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict (tenant_id, id) do update set revision = $3, title = $5, attention = $6, assignee_id = $7 where i.revision < $3",
-        tenant.0,
-        incident.id.0,
-        incident.revision,
-        incident.number,
-        incident.title,
-        incident.attention.name(),
-        incident.assignee_id.map(|id| id.0)
+pub async fn load_incidents(tx: &mut Transaction, wanted: &[(TenantId, IncidentId)]) -> Result<(), sqlx::Error> {
+    tx.flush().await?;
+    let rows = sqlx::query!(
+        "select i.tenant_id, i.id, i.revision, i.number, i.title, i.attention, i.assignee_id
+         from unnest($1::uuid[], $2::uuid[]) as w (tenant_id, id)
+         join notification.incident_incidents i on i.tenant_id = w.tenant_id and i.id = w.id",
+        &wanted.iter().map(|(tenant, _)| tenant.0).collect::<Vec<_>>(),
+        &wanted.iter().map(|(_, id)| id.0).collect::<Vec<_>>()
     )
-    .execute(tx.connection())
+    .fetch_all(tx.connection())
     .await?;
+    let known = &mut tx.memo::<Known>().0;
+    known.extend(wanted.iter().map(|key| (*key, None)));
+    for row in rows {
+        let incident = Incident {
+            id: row.id.into(),
+            revision: row.revision,
+            number: row.number,
+            title: row.title,
+            attention: Attention::of(&row.attention).ok_or_else(|| wrong(row.id, "attention"))?,
+            assignee_id: row.assignee_id.map(Into::into),
+        };
+        known.insert((row.tenant_id.into(), incident.id), Some(incident));
+    }
     Ok(())
 }
 
@@ -159,24 +216,11 @@ pub async fn find_incident(
     tenant: TenantId,
     id: IncidentId,
 ) -> Result<Option<Incident>, sqlx::Error> {
-    let row = sqlx::query!(
-        "select revision, number, title, attention, assignee_id from notification.incident_incidents where tenant_id = $1 and id = $2",
-        tenant.0,
-        id.0
-    )
-    .fetch_optional(tx.connection())
-    .await?;
-    row.map(|row| {
-        Ok(Incident {
-            id,
-            revision: row.revision,
-            number: row.number,
-            title: row.title,
-            attention: Attention::of(&row.attention).ok_or_else(|| wrong(id.0, "attention"))?,
-            assignee_id: row.assignee_id.map(Into::into),
-        })
-    })
-    .transpose()
+    let key = (tenant, id);
+    if !tx.memo::<Known>().0.contains_key(&key) {
+        load_incidents(tx, &[key]).await?;
+    }
+    Ok(tx.memo::<Known>().0.get(&key).cloned().flatten())
 }
 
 /// Whether a person takes part; none when not known.

@@ -22,7 +22,7 @@ impl App {
     /// # Errors
     /// Waits while the database is away.
     pub async fn incident_opened(&self, tx: &mut Transaction, event: &Delivered, seen: &Seen) -> Result<(), Failure> {
-        store::read_models::keep_incident(tx, event.tenant.id, &seen.incident).await?;
+        store::read_models::keep_incident(tx, event.tenant.id, &seen.incident);
         if store::clocks::any_of_incident(tx, seen.incident.id).await? {
             return Ok(());
         }
@@ -36,7 +36,7 @@ impl App {
             for metric in Metric::ALL {
                 if let Some(terms) = agreement.terms(*metric, &calendars) {
                     let decision = Clock::start(ClockId::draw(), *metric, terms, seen);
-                    store::clocks::commit(tx, decision, &cause).await?;
+                    store::clocks::commit(tx, decision, &cause);
                 }
             }
         }
@@ -48,7 +48,7 @@ impl App {
     /// # Errors
     /// Waits while the database is away.
     pub async fn incident_changed(&self, tx: &mut Transaction, event: &Delivered, seen: &Seen) -> Result<(), Failure> {
-        store::read_models::keep_incident(tx, event.tenant.id, &seen.incident).await?;
+        store::read_models::keep_incident(tx, event.tenant.id, &seen.incident);
         let cause = Cause::event("sla", &format!("incident_{}", event.kind), event, seen.at);
         for mut clock in store::clocks::of_incident_for_update(tx, seen.incident.id).await? {
             // What is due at the very instant is not past: to the microsecond is in time.
@@ -56,11 +56,11 @@ impl App {
             while let Some((kind, due)) = clock.next_due().filter(|(_, due)| *due <= before) {
                 let decision = clock.tick(before, false, seen.incident.team_id);
                 let cause = Cause { trace_parent: event.trace_parent.clone(), ..self.due(kind, &event.tenant, due) };
-                clock = store::clocks::commit(tx, decision, &cause).await?;
+                clock = store::clocks::commit(tx, decision, &cause);
             }
             let decision = clock.observe(seen);
             if !decision.is_unchanged() {
-                store::clocks::commit(tx, decision, &cause).await?;
+                store::clocks::commit(tx, decision, &cause);
             }
         }
         Ok(())

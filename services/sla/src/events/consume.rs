@@ -19,7 +19,10 @@ use proto::{
 use crate::{
     app::App,
     domain::{Incident, IncidentState, Priority, Seen},
-    store::read_models::{self, Service},
+    store::{
+        clocks,
+        read_models::{self, Service},
+    },
 };
 
 /// Follows every source of this service.
@@ -51,6 +54,17 @@ impl Follower for Catalog {
 }
 
 impl Follower for Incidents {
+    fn load<'a>(&'a self, tx: &'a mut Transaction, events: &'a [Delivered]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let opened = events.iter().filter(|event| event.kind == "opened");
+            let opened: Vec<_> = opened.map(|event| event.record_id.into()).collect();
+            if !opened.is_empty() {
+                clocks::load_any_of_incidents(tx, &opened).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Transaction, event: &'a Delivered) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let IncidentEvent { incident, what, .. } = IncidentEvent::decode(event.body.clone())?;
@@ -73,7 +87,8 @@ impl Follower for Incidents {
         Box::pin(async move {
             let event = IncidentEvent::decode(entry.body.clone())?;
             let Some(incident) = event.incident else { return Ok(()) };
-            Ok(read_models::keep_incident(tx, tenant.id, &read_incident(incident)?).await?)
+            read_models::keep_incident(tx, tenant.id, &read_incident(incident)?);
+            Ok(())
         })
     }
 

@@ -1,10 +1,13 @@
 //! Clocks: found, listed, and committed with their events and timers.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use kit::{
     db::Transaction,
     filter::{Field, Kind},
-    id::{IncidentId, Tenant},
+    gather::Gathered,
+    id::{IncidentId, Tenant, TenantId},
     journal::{self, Cause, Entry},
     problem::Problem,
     timer,
@@ -107,14 +110,37 @@ pub async fn find_all(tx: &mut Transaction, ids: &[Uuid]) -> Result<Vec<Clock>, 
     select(tx, ids, None).await
 }
 
+/// Which incidents of a batch have clocks.
+#[derive(Default)]
+struct HasClocks(HashMap<IncidentId, bool>);
+
+/// Reads at once which incidents of a batch have clocks.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn load_any_of_incidents(tx: &mut Transaction, incidents: &[IncidentId]) -> Result<(), sqlx::Error> {
+    tx.flush().await?;
+    let found = sqlx::query_scalar!(
+        "select distinct incident_id from sla.clocks where incident_id = any ($1)",
+        &incidents.iter().map(|id| id.0).collect::<Vec<_>>()
+    )
+    .fetch_all(tx.connection())
+    .await?;
+    let known = &mut tx.memo::<HasClocks>().0;
+    known.extend(incidents.iter().map(|id| (*id, false)));
+    known.extend(found.into_iter().map(|id| (id.into(), true)));
+    Ok(())
+}
+
 /// Whether an incident has clocks.
 ///
 /// # Errors
 /// Fails when the database is away.
 pub async fn any_of_incident(tx: &mut Transaction, incident: IncidentId) -> Result<bool, sqlx::Error> {
-    let found =
-        sqlx::query_scalar!(r#"select exists (select from sla.clocks where incident_id = $1) as "any!""#, incident.0);
-    found.fetch_one(tx.connection()).await
+    if !tx.memo::<HasClocks>().0.contains_key(&incident) {
+        load_any_of_incidents(tx, &[incident]).await?;
+    }
+    Ok(tx.memo::<HasClocks>().0.get(&incident).copied().unwrap_or_default())
 }
 
 /// The clocks of an incident, in order of id, locked until the commit.
@@ -122,6 +148,7 @@ pub async fn any_of_incident(tx: &mut Transaction, incident: IncidentId) -> Resu
 /// # Errors
 /// Fails when the database is away.
 pub async fn of_incident_for_update(tx: &mut Transaction, incident: IncidentId) -> Result<Vec<Clock>, sqlx::Error> {
+    tx.flush().await?;
     sqlx::query!("select id from sla.clocks where incident_id = $1 order by id for update", incident.0)
         .fetch_all(tx.connection())
         .await?;
@@ -129,6 +156,7 @@ pub async fn of_incident_for_update(tx: &mut Transaction, incident: IncidentId) 
 }
 
 async fn select(tx: &mut Transaction, ids: &[Uuid], incident: Option<Uuid>) -> Result<Vec<Clock>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query_as!(
         Row,
         r#"select id, revision, incident_id, incident_number, agreement_id, agreement_revision, metric, state, priority,
@@ -162,19 +190,16 @@ pub async fn list(tx: &mut Transaction, page: &Page) -> Result<Vec<Clock>, Probl
     Ok(rows.into_iter().map(Clock::try_from).collect::<Result<_, _>>()?)
 }
 
-/// Saves a decision: the row, its events and their outbox rows, the timers.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn commit(tx: &mut Transaction, decision: ClockDecision, cause: &Cause) -> Result<Clock, sqlx::Error> {
+/// Saves a decision with the commit: the row, its events and their outbox rows, the timers.
+pub fn commit(tx: &mut Transaction, decision: ClockDecision, cause: &Cause) -> Clock {
     let (clock, steps) = decision.open();
     if !steps.is_empty() {
-        save(tx, &clock, cause).await?;
+        save(tx, &clock, cause);
         set_timers(tx, &cause.tenant, &clock);
     }
     let entries: Vec<Entry> = steps.iter().map(|step| publish::clock(&step.record, &step.what, &cause.actor)).collect();
     journal::append(tx, cause, (clock.id.0, clock.revision), &entries);
-    Ok(clock)
+    clock
 }
 
 fn set_timers(tx: &mut Transaction, tenant: &Tenant, clock: &Clock) {
@@ -183,43 +208,63 @@ fn set_timers(tx: &mut Transaction, tenant: &Tenant, clock: &Clock) {
     }
 }
 
-async fn save(tx: &mut Transaction, clock: &Clock, cause: &Cause) -> Result<(), sqlx::Error> {
-    let terms = TermsColumn {
-        name: clock.terms.agreement_name.clone(),
-        terms: clock.terms.terms.iter().map(Into::into).collect(),
-    };
-    let segments: Vec<SegmentColumn> = clock.segments.iter().map(Into::into).collect();
-    sqlx::query!(
-        "insert into sla.clocks as c (id, tenant_id, revision, incident_id, incident_number, agreement_id,
-            agreement_revision, metric, state, priority, terms, service_id, assigned_team_id, segments, at_risk_at,
-            breached_at, provisional, stopped_at, created_at, updated_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-         on conflict (id) do update set revision = $3, state = $9, priority = $10, service_id = $12,
-            assigned_team_id = $13, segments = $14, at_risk_at = $15, breached_at = $16, provisional = $17,
-            stopped_at = $18, updated_at = $20
-         where c.revision < $3",
-        clock.id.0,
-        cause.tenant.id.0,
-        clock.revision,
-        clock.incident_id.0,
-        clock.incident_number,
-        clock.terms.agreement_id.0,
-        clock.terms.agreement_revision,
-        clock.metric.name(),
-        clock.state.name(),
-        clock.priority.level(),
-        Json(terms) as _,
-        clock.service_id.map(|id| id.0),
-        clock.team_id.map(|id| id.0),
-        Json(segments) as _,
-        clock.at_risk_at,
-        clock.breached_at,
-        clock.provisional,
-        clock.stopped_at,
-        clock.created_at,
-        clock.updated_at,
-    )
-    .execute(tx.connection())
-    .await?;
-    Ok(())
+/// A row that waits for the commit.
+struct Saved {
+    tenant: TenantId,
+    clock: Clock,
+}
+
+fn save(tx: &mut Transaction, clock: &Clock, cause: &Cause) {
+    if let Some(has) = tx.memo::<HasClocks>().0.get_mut(&clock.incident_id) {
+        *has = true;
+    }
+    tx.gathered::<Saved>().insert(clock.id.0, Saved { tenant: cause.tenant.id, clock: clock.clone() });
+}
+
+impl Gathered for Saved {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.clock);
+        let terms = |clock: &Clock| TermsColumn {
+            name: clock.terms.agreement_name.clone(),
+            terms: clock.terms.terms.iter().map(Into::into).collect(),
+        };
+        let segments = |clock: &Clock| clock.segments.iter().map(Into::into).collect::<Vec<SegmentColumn>>();
+        sqlx::query!(
+            "insert into sla.clocks as c (id, tenant_id, revision, incident_id, incident_number, agreement_id,
+                agreement_revision, metric, state, priority, terms, service_id, assigned_team_id, segments, at_risk_at,
+                breached_at, provisional, stopped_at, created_at, updated_at)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::uuid[], $7::bigint[],
+                $8::text[], $9::text[], $10::smallint[], $11::jsonb[], $12::uuid[], $13::uuid[], $14::jsonb[],
+                $15::timestamptz[], $16::timestamptz[], $17::boolean[], $18::timestamptz[], $19::timestamptz[],
+                $20::timestamptz[])
+             on conflict (id) do update set revision = excluded.revision, state = excluded.state, priority = excluded.priority,
+                service_id = excluded.service_id, assigned_team_id = excluded.assigned_team_id,
+                segments = excluded.segments, at_risk_at = excluded.at_risk_at, breached_at = excluded.breached_at,
+                provisional = excluded.provisional, stopped_at = excluded.stopped_at, updated_at = excluded.updated_at
+             where c.revision < excluded.revision",
+            &all().map(|clock| clock.id.0).collect::<Vec<_>>(),
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|clock| clock.revision).collect::<Vec<_>>(),
+            &all().map(|clock| clock.incident_id.0).collect::<Vec<_>>(),
+            &all().map(|clock| clock.incident_number.clone()).collect::<Vec<_>>(),
+            &all().map(|clock| clock.terms.agreement_id.0).collect::<Vec<_>>(),
+            &all().map(|clock| clock.terms.agreement_revision).collect::<Vec<_>>(),
+            &all().map(|clock| clock.metric.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|clock| clock.state.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|clock| clock.priority.level()).collect::<Vec<_>>(),
+            &all().map(|clock| Json(terms(clock))).collect::<Vec<_>>() as _,
+            &all().map(|clock| clock.service_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|clock| clock.team_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|clock| Json(segments(clock))).collect::<Vec<_>>() as _,
+            &all().map(|clock| clock.at_risk_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+            &all().map(|clock| clock.breached_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+            &all().map(|clock| clock.provisional).collect::<Vec<_>>(),
+            &all().map(|clock| clock.stopped_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+            &all().map(|clock| clock.created_at).collect::<Vec<_>>(),
+            &all().map(|clock| clock.updated_at).collect::<Vec<_>>()
+        )
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
 }

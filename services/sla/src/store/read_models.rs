@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use kit::{
     db::Transaction,
+    gather::Gathered,
     id::{IncidentId, ServiceId, TeamId, TenantId},
 };
 use sqlx::PgPool;
@@ -63,31 +64,46 @@ pub async fn find_service(
     Ok(row.map(|row| Service { id, revision: row.revision, name: row.name, retired: row.retired }))
 }
 
-/// Keeps an incident.
-///
-/// # Errors
-/// Fails when the database is away.
-pub async fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into sla.incident_incidents as i (tenant_id, id, revision, number, state, acknowledged, priority, service_id,
-            assigned_team_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         on conflict (tenant_id, id) do update set revision = $3, number = $4, state = $5, acknowledged = $6, priority = $7,
-            service_id = $8, assigned_team_id = $9
-         where i.revision < $3",
-        tenant.0,
-        incident.id.0,
-        incident.revision,
-        incident.number,
-        incident.state.name(),
-        incident.acknowledged,
-        incident.priority.level(),
-        incident.service_id.map(|id| id.0),
-        incident.team_id.map(|id| id.0)
-    )
-    .execute(tx.connection())
-    .await?;
-    Ok(())
+/// An incident that waits for the commit.
+struct Kept {
+    tenant: TenantId,
+    incident: Incident,
+}
+
+/// Keeps an incident, with the commit.
+pub fn keep_incident(tx: &mut Transaction, tenant: TenantId, incident: &Incident) {
+    let rows = tx.gathered::<Kept>();
+    if rows.get(&incident.id.0).is_none_or(|kept| kept.incident.revision < incident.revision) {
+        rows.insert(incident.id.0, Kept { tenant, incident: incident.clone() });
+    }
+}
+
+impl Gathered for Kept {
+    async fn write(rows: Vec<Self>, tx: &mut Transaction) -> Result<(), sqlx::Error> {
+        let all = || rows.iter().map(|row| &row.incident);
+        sqlx::query!(
+            "insert into sla.incident_incidents as i (tenant_id, id, revision, number, state, acknowledged, priority, service_id,
+                assigned_team_id)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::smallint[],
+                $8::uuid[], $9::uuid[])
+             on conflict (tenant_id, id) do update set revision = excluded.revision, number = excluded.number,
+                state = excluded.state, acknowledged = excluded.acknowledged, priority = excluded.priority,
+                service_id = excluded.service_id, assigned_team_id = excluded.assigned_team_id
+             where i.revision < excluded.revision",
+            &rows.iter().map(|row| row.tenant.0).collect::<Vec<_>>(),
+            &all().map(|incident| incident.id.0).collect::<Vec<_>>(),
+            &all().map(|incident| incident.revision).collect::<Vec<_>>(),
+            &all().map(|incident| incident.number.clone()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.state.name().to_owned()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.acknowledged).collect::<Vec<_>>(),
+            &all().map(|incident| incident.priority.level()).collect::<Vec<_>>(),
+            &all().map(|incident| incident.service_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>],
+            &all().map(|incident| incident.team_id.map(|id| id.0)).collect::<Vec<_>>() as &[Option<Uuid>]
+        )
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
 }
 
 /// The teams that have incidents.
@@ -98,6 +114,7 @@ pub async fn teams_of_incidents(
     tx: &mut Transaction,
     incidents: &[IncidentId],
 ) -> Result<HashMap<IncidentId, TeamId>, sqlx::Error> {
+    tx.flush().await?;
     let rows = sqlx::query!(
         r#"select id, assigned_team_id as "team!" from sla.incident_incidents where id = any ($1) and assigned_team_id is not null"#,
         &incidents.iter().map(|id| id.0).collect::<Vec<_>>()

@@ -75,6 +75,8 @@ class Latency(Session):
                        for name, value in delta(product.backends(), backends).items()})
         stages.update({name: value / count for name, value in delta(product.statements(), counters).items()})
         told["settled_s"] = product.settle()
+        if product.profile:
+            stages["waits"] = product.waits(count)
         told["events_per_alert"] = (sum(product.positions().values()) - sum(feeds.values())) / count
         told["stages"] = stages
         return told
