@@ -15,7 +15,7 @@ CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
 .PHONY: help up test check test-senders test-queries test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
-.PHONY: fmt licences unused one-tls contract contract-accept lint docs goldens unit-tests doc-tests
+.PHONY: fmt licences unused one-tls contract manifests contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: ## all tests, on a private Postgres and private NATS servers
 
 check: ## everything that is judged without running the tests
 	@tools/setup check
-	@$(MAKE) --no-print-directory fmt licences unused one-tls contract lint docs goldens
+	@$(MAKE) --no-print-directory fmt licences unused one-tls contract manifests lint docs goldens
 	@echo "check: all good"
 
 test-senders: ## real Prometheus and Alertmanager send to a real itsm
@@ -121,6 +121,9 @@ contract: ## part of check: the protocol is well-formed, breaks nobody, and its 
 	@buf build --exclude-source-info -o target/buf-image.binpb
 	@cmp -s target/buf-image.binpb proto/buf-image.binpb || { \
 	    echo "the contract grew: run make contract-accept and commit proto/buf-image.binpb, so that what is new is protected too"; exit 1; }
+
+manifests: ## part of check: deploy/kubernetes renders, fits the schemas, and is safe by default
+	tools/manifests
 
 contract-accept: ## take the protocol as it stands for the contract to keep (refuses to break it)
 	buf lint

@@ -1,7 +1,7 @@
 //! NATS: CloudEvents in binary mode out, checked envelopes in. The bus only makes things fast, so
 //! whatever does not fit together is dropped; the feed has the truth.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr};
 use chrono::{DateTime, Utc};
@@ -17,12 +17,24 @@ use crate::trace::Span;
 const SUBSCRIPTION_CAPACITY: usize = 8_192;
 
 /// How to reach NATS.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BusOptions {
     /// The server, `nats://host:port`, with user and password where the server wants them.
     pub url: String,
     /// The credentials file, in operator mode.
     pub credentials: Option<std::path::PathBuf>,
+    /// A folder with `ca.crt`, `<part>.crt` and `<part>.key`, where the server asks for certificates.
+    pub certificates_folder: Option<std::path::PathBuf>,
+}
+
+/// Has a part and the server show each other certificates, where there is a folder of them. The files
+/// are read at each connect, so that new ones count without a restart.
+#[must_use]
+pub fn with_certificates(options: ConnectOptions, folder: Option<&Path>, part: &str) -> ConnectOptions {
+    let Some(folder) = folder else { return options };
+    let own = |ending: &str| folder.join(format!("{part}.{ending}"));
+    let options = options.require_tls(true).add_root_certificates(folder.join("ca.crt"));
+    options.add_client_certificate(own("crt"), own("key"))
 }
 
 /// Connects as a service; goes on trying for ever, also at first.
@@ -35,6 +47,7 @@ pub async fn connect(service: &str, options: &BusOptions) -> Result<Client, std:
     if let Some(file) = &options.credentials {
         connect = ConnectOptions::with_credentials_file(file).await?;
     }
+    connect = with_certificates(connect, options.certificates_folder.as_deref(), service);
     // The client itself ignores what stands before the host.
     let address = ServerAddr::from_str(&options.url)?;
     if let Some(user) = address.username() {

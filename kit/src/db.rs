@@ -119,9 +119,8 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
         // A plan that was made when a table was empty is kept until its first analyze, and must not be
         // a scan of it all.
         ("enable_seqscan", "off"),
-        // To compile a plan costs more than any of ours takes; so does to make it anew each time.
+        // To compile a plan costs more than any of ours takes.
         ("jit", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
     ]);
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)

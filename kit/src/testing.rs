@@ -111,7 +111,8 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("itsm-t").tempdir_in("/tmp").expect("a folder");
         let database = database(schemas).await;
         let (nats, nats_url) = start_nats(&folder, 0);
-        let bus = bus::connect("test", &BusOptions { url: nats_url.clone(), credentials: None }).await.expect("NATS");
+        let bus =
+            bus::connect("test", &BusOptions { url: nats_url.clone(), ..Default::default() }).await.expect("NATS");
         let stage = Self {
             clock: Arc::new(ManualClock::at(now)),
             bus,
@@ -152,8 +153,9 @@ impl Stage {
         let keys = proto::SERVICES
             .iter()
             .map(|name| ((*name).to_owned(), Signer::new(*name, &seed(name)).expect("a key").public_key()));
-        let bus =
-            bus::connect(service, &BusOptions { url: self.nats_url.clone(), credentials: None }).await.expect("NATS");
+        let bus = bus::connect(service, &BusOptions { url: self.nats_url.clone(), ..Default::default() })
+            .await
+            .expect("NATS");
         Context {
             service,
             clock: Arc::clone(&clock),

@@ -289,3 +289,32 @@ fn nothing_says_where_it_was_made() {
     }
     report("the project names no path of a machine and no host of a registry", &broken);
 }
+
+/// A check that says by which test it is tried must not outlive the test.
+#[test]
+fn security_names_tests_that_there_are() {
+    let known: String = ["kit", "proto", "services", "tests"]
+        .iter()
+        .flat_map(|part| files(&root().join(part), &[".rs", ".py"]))
+        .map(|path| text(&path))
+        .collect();
+    let document = text(&root().join("docs/security.md"));
+    let mut broken = Vec::new();
+    let mut rows = 0;
+    for row in document.lines().filter(|line| line.starts_with("| C")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, check, _, tried, missing, _] = cells[..] else { panic!("a row without its cells: {row}") };
+        rows += 1;
+        for name in tried.split('`').skip(1).step_by(2) {
+            let test = name.contains('_') && name != "unsafe_code";
+            if test && !known.contains(&format!("fn {name}(")) && !known.contains(&format!("def {name}(")) {
+                broken.push(format!("{check}: {name}"));
+            }
+        }
+        if tried.is_empty() && missing.is_empty() {
+            broken.push(format!("{check} says neither what tries it nor what is missing"));
+        }
+    }
+    assert_eq!(rows, 42 + 17, "checks are C01 to C42 and C58 to C74");
+    report("tests named in docs/security.md exist", &broken);
+}

@@ -54,8 +54,12 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "")]
     email: String,
     /// Where the administrator's API key is written; only its owner may read the file.
+    #[arg(long, value_name = "FILE", required_unless_present = "key_from", conflicts_with = "key_from")]
+    key_file: Option<PathBuf>,
+    /// A file with the API key to give instead, drawn elsewhere: `itsm_`, the 32 digits of a UUID of version 7
+    /// of this month or the last, `_`, and 32 random bytes in base64url.
     #[arg(long, value_name = "FILE")]
-    key_file: PathBuf,
+    key_from: Option<PathBuf>,
     /// The tenant: lower-case letters, digits and dashes.
     #[arg(long, value_name = "SLUG", default_value = FIRST_TENANT)]
     tenant: String,
@@ -96,9 +100,20 @@ pub async fn run(options: Options, settings: &Settings) -> anyhow::Result<String
         email: &options.email,
         team: false,
     };
-    let (tenant, made) = first_administrator(&database, &clock, wanted, &options.key_file).await?;
+    let (tenant, made, key) = match (&options.key_from, &options.key_file) {
+        (Some(given), _) => {
+            let text = read_text(given)?.with_context(|| format!("{} is not there", given.display()))?;
+            let provisioned = provision(&database, &clock, wanted, credential(&text, given)?).await?;
+            (provisioned.tenant, provisioned.made.is_some(), given)
+        }
+        (None, Some(place)) => {
+            let (tenant, made) = first_administrator(&database, &clock, wanted, place).await?;
+            (tenant, made, place)
+        }
+        (None, None) => bail!("say where the key goes: --key-file, or where it comes from: --key-from"),
+    };
     Ok(if made {
-        format!("the first administrator of {} has the key in {}", tenant.slug, options.key_file.display())
+        format!("the first administrator of {} has the key in {}", tenant.slug, key.display())
     } else {
         format!("{} has an administrator already; nothing was done", tenant.slug)
     })
@@ -117,9 +132,28 @@ pub async fn first_administrator(
 ) -> anyhow::Result<(Tenant, bool)> {
     let draw = || Ok(Credential::draw()?.text().expose().to_owned());
     let (key, pending) = Pending::write_down(key_file, draw)?;
-    let credential =
-        Credential::parse(&key).with_context(|| format!("{} holds no API key; remove it", pending.path.display()))?;
-    let provisioned = directory::provision_tenant(
+    let provisioned = provision(database, clock, wanted, credential(&key, &pending.path)?).await?;
+    let made = pending.settle(provisioned.made.is_some())?;
+    Ok((provisioned.tenant, made))
+}
+
+fn credential(text: &str, path: &Path) -> anyhow::Result<Credential> {
+    let key = Credential::parse(text.trim());
+    let key = key.with_context(|| format!("{} holds no API key; remove it", path.display()))?;
+    // History is kept by the month that an id says.
+    if key.id().0.get_version_num() != 7 {
+        bail!("{} holds a key whose id is no UUID of version 7", path.display());
+    }
+    Ok(key)
+}
+
+async fn provision(
+    database: &Database,
+    clock: &dyn Clock,
+    wanted: Administrator<'_>,
+    credential: Credential,
+) -> anyhow::Result<directory::Provisioned> {
+    directory::provision_tenant(
         database,
         clock,
         wanted.tenant,
@@ -129,9 +163,7 @@ pub async fn first_administrator(
         Some(credential),
     )
     .await
-    .with_context(|| format!("cannot make the first administrator of {}", wanted.tenant))?;
-    let made = pending.settle(provisioned.made.is_some())?;
-    Ok((provisioned.tenant, made))
+    .with_context(|| format!("cannot make the first administrator of {}", wanted.tenant))
 }
 
 /// Gives a tenant what makes it useful at once, where it is missing. The services that own it must
@@ -250,6 +282,17 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_given_has_an_id_that_history_can_be_kept_by() {
+        let path = Path::new("admin.key");
+        let drawn = Credential::draw().unwrap().text();
+        assert!(credential(&format!("{}\n", drawn.expose()), path).is_ok());
+        let (before, after) = (&drawn.expose()[..17], &drawn.expose()[18..]);
+        let other = format!("{before}4{after}");
+        assert!(credential(&other, path).unwrap_err().to_string().contains("version 7"));
+        assert!(credential("hunter2", path).is_err_and(|error| !format!("{error:#}").contains("hunter2")));
+    }
 
     #[test]
     fn a_secret_that_works_is_in_its_place_also_after_a_kill() {

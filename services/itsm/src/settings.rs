@@ -177,6 +177,14 @@ pub struct Nats {
     /// A folder with `<service>.creds`, where the server wants credentials. Default: those of the
     /// data folder when it has the keys that the server trusts, else none.
     pub credentials_folder: Option<PathBuf>,
+    /// A folder with `ca.crt` and, of each part that the process runs, `<part>.crt` and `<part>.key`,
+    /// where the server speaks TLS and asks for certificates. They are read at each connect. Default:
+    /// none, and what the URL says.
+    pub certificates_folder: Option<PathBuf>,
+    /// A folder with the seeds of the operator and of its accounts, as `itsm secrets` makes them, for the
+    /// provisioner alone: it takes them into its data folder, where it keeps the tenants' accounts.
+    /// Default: those of the data folder.
+    pub operator_keys_folder: Option<PathBuf>,
     /// How many servers keep a copy of each stream: 1, or 3 in a cluster.
     pub replicas: usize,
     /// The nats-server binary for `itsm up`. Default: looked for in PATH and in `.tools/bin`.
@@ -185,7 +193,14 @@ pub struct Nats {
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: Secret::default(), credentials_folder: None, replicas: 1, binary: None }
+        Self {
+            url: Secret::default(),
+            credentials_folder: None,
+            certificates_folder: None,
+            operator_keys_folder: None,
+            replicas: 1,
+            binary: None,
+        }
     }
 }
 
@@ -304,8 +319,48 @@ mod tests {
         assert!(settings.database.binaries.is_some() && settings.nats.binary.is_some());
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
         assert!(settings.metrics.listen.is_some());
+        assert!(settings.nats.operator_keys_folder.is_some() && settings.nats.certificates_folder.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
         assert!(!settings.database.passwords.is_empty() && !settings.retention.tenants.is_empty());
+    }
+
+    /// What Kubernetes gives the pods; the files they name are the mounted secrets.
+    #[test]
+    fn the_settings_for_kubernetes_load() {
+        const MOUNTED: &str = "/run/secrets/itsm";
+        let secrets = tempfile::tempdir().unwrap();
+        let here = secrets.path().to_str().unwrap();
+        for name in ["database.url", "directory.password", "directory_worker.password", "sla.password", "smtp-url"] {
+            std::fs::write(secrets.path().join(name), format!("{name} of a secret\n")).unwrap();
+        }
+        let load = |file: &str, variables: &[(&str, &str)]| {
+            let variables: Vec<_> =
+                variables.iter().map(|(name, value)| (*name, value.replace(MOUNTED, here))).collect();
+            let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            from(&file.replace(MOUNTED, here), &variables).unwrap()
+        };
+
+        let variables = [
+            ("ITSM_DATABASE__PASSWORDS__SLA__FILE", "/run/secrets/itsm/sla.password"),
+            ("ITSM_NOTIFICATION__SMTP_URL__FILE", "/run/secrets/itsm/smtp-url"),
+        ];
+        let service = load(include_str!("../../../deploy/config/kubernetes.toml"), &variables);
+        assert_eq!(service.database.passwords["sla"].expose(), "sla.password of a secret");
+        assert_eq!(service.notification.smtp_url.expose(), "smtp-url of a secret");
+        assert!(!service.database.url.expose().contains('@'), "a service's own settings hold a password");
+        for name in proto::SERVICES {
+            assert_eq!(service.services.listen[name].port(), 9100);
+            assert_eq!(service.services.addresses[name], format!("https://itsm-{name}:9100"));
+        }
+        service.gateway.check().unwrap();
+
+        let provisioner = load(include_str!("../../../deploy/config/kubernetes-provisioner.toml"), &[]);
+        assert!(provisioner.nats.operator_keys_folder.is_some() && provisioner.database.passwords.len() == 2);
+        let migrate = load(include_str!("../../../deploy/config/kubernetes-migrate.toml"), &[]);
+        assert!(migrate.secrets.key_file.is_some());
+        for settings in [provisioner, migrate] {
+            assert_eq!(settings.database.url.expose(), "database.url of a secret");
+        }
     }
 
     #[test]

@@ -61,10 +61,13 @@ struct Outcome {
 
 impl Accounts {
     /// Connects as the system user.
-    pub async fn connect(authority: Arc<Authority>, url: &str) -> anyhow::Result<Self> {
-        let access = Access::Operator { url: url.to_owned(), authority: authority.clone() };
-        let system = connect(&access, "system").await?;
-        Ok(Self { authority, system })
+    ///
+    /// # Errors
+    /// Fails when the server is away. Nothing where the accounts are not ours.
+    pub async fn connect(access: &Access) -> anyhow::Result<Option<Self>> {
+        let Access::Operator { authority, .. } = access else { return Ok(None) };
+        let system = connect(access, "system").await?;
+        Ok(Some(Self { authority: Arc::clone(authority), system }))
     }
 
     /// The keys behind it.

@@ -20,6 +20,9 @@ use super::unix_now;
 use crate::embedded::folder::{DataPaths, make_folder, read_text, write_private};
 use crate::embedded::nats::Trust;
 
+/// The seeds of the operator and of its own accounts, in the folder of keys.
+const SEEDS: [&str; 4] = ["operator.seed", "system.seed", "services.seed", "services-signing.seed"];
+
 /// A durable consumer that a client outside uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,13 +107,35 @@ impl Authority {
         {
             make_folder(&private, 0o700)?;
         }
+        let [operator, system, services, services_signing] = SEEDS;
         Ok(Self {
             paths: paths.clone(),
-            operator: seed_once(&folder.join("operator.seed"), KeyPairType::Operator)?,
-            system: seed_once(&folder.join("system.seed"), KeyPairType::Account)?,
-            services: seed_once(&folder.join("services.seed"), KeyPairType::Account)?,
-            services_signing: seed_once(&folder.join("services-signing.seed"), KeyPairType::Account)?,
+            operator: seed_once(&folder.join(operator), KeyPairType::Operator)?,
+            system: seed_once(&folder.join(system), KeyPairType::Account)?,
+            services: seed_once(&folder.join(services), KeyPairType::Account)?,
+            services_signing: seed_once(&folder.join(services_signing), KeyPairType::Account)?,
         })
+    }
+
+    /// Takes the seeds of a folder that cannot be written, such as mounted secrets, as those of the data
+    /// folder. What the data folder has already must be the same: a server trusts one operator alone.
+    pub fn adopt(paths: &DataPaths, from: &Path) -> anyhow::Result<()> {
+        make_folder(&paths.nats(), 0o700)?;
+        make_folder(&paths.nats_keys(), 0o700)?;
+        for name in SEEDS {
+            let (given, own) = (from.join(name), paths.nats_keys().join(name));
+            let seed = read_text(&given)?.with_context(|| format!("{} is not there", given.display()))?;
+            match read_text(&own)? {
+                None => write_private(&own, format!("{}\n", seed.trim()).as_bytes())?,
+                Some(kept) if kept.trim() == seed.trim() => {}
+                Some(_) => bail!(
+                    "{} is another than {}: the operator's keys were changed under accounts that exist",
+                    given.display(),
+                    own.display()
+                ),
+            }
+        }
+        Ok(())
     }
 
     /// What a server needs to trust what is signed here.

@@ -1,6 +1,7 @@
 //! How the provisioner reaches NATS: by credentials in operator mode, or plainly where the server
 //! is somebody else's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 
 use super::authority::Authority;
 use super::rights;
-use crate::embedded::binaries::check_nats_version;
+use crate::{embedded::binaries::check_nats_version, wiring::PROVISIONER};
 
 /// Which NATS, and whether its accounts are ours.
 #[derive(Clone, Debug)]
@@ -21,11 +22,15 @@ pub enum Access {
         url: String,
         /// Whose keys it trusts.
         authority: Arc<Authority>,
+        /// Where the provisioner's certificates are, if the server asks for one.
+        certificates: Option<PathBuf>,
     },
     /// A server of somebody else: no accounts, one user for everything.
     Plain {
         /// Where it listens; may hold user and password.
         url: String,
+        /// Where the provisioner's certificates are, if the server asks for one.
+        certificates: Option<PathBuf>,
     },
 }
 
@@ -58,7 +63,7 @@ pub async fn connect(access: &Access, user: &str) -> anyhow::Result<Connection> 
             std::future::ready(())
         });
     let address = match access {
-        Access::Operator { url, authority } => {
+        Access::Operator { url, authority, .. } => {
             let path = authority.credentials_path(user);
             options = options
                 .custom_inbox_prefix(rights::inbox_prefix(user))
@@ -67,9 +72,11 @@ pub async fn connect(access: &Access, user: &str) -> anyhow::Result<Connection> 
                 .with_context(|| format!("cannot use the credentials in {}", path.display()))?;
             url.parse::<ServerAddr>()
         }
-        Access::Plain { url } => url.parse(),
+        Access::Plain { url, .. } => url.parse(),
     }
     .with_context(|| "the URL of NATS is not one".to_owned())?;
+    let (Access::Operator { certificates, .. } | Access::Plain { certificates, .. }) = access;
+    options = kit::bus::with_certificates(options, certificates.as_deref(), PROVISIONER);
     // The client ignores what stands before the host.
     if let Some(user) = address.username() {
         let password = address.password().unwrap_or_default();

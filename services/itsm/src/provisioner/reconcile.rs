@@ -58,10 +58,7 @@ impl Provisioner {
     /// returns; then goes on by itself.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         wait_for_server(&settings.access).await?;
-        let accounts = match &settings.access {
-            Access::Operator { url, authority } => Some(Accounts::connect(authority.clone(), url).await?),
-            Access::Plain { .. } => None,
-        };
+        let accounts = Accounts::connect(&settings.access).await?;
         if let Some(accounts) = &accounts {
             accounts.push_all().await.context("cannot push the accounts")?;
         }
@@ -123,10 +120,7 @@ pub async fn create_consumer(
     replicas: usize,
     consumer: &OutsideConsumer,
 ) -> anyhow::Result<Option<PathBuf>> {
-    let accounts = match access {
-        Access::Operator { url, authority } => Some(Accounts::connect(authority.clone(), url).await?),
-        Access::Plain { .. } => None,
-    };
+    let accounts = Accounts::connect(access).await?;
     let connection = connect(access, "provisioner").await?;
     create(accounts.as_ref(), &jetstream::new(connection.client), replicas, consumer).await
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use async_nats::{Client, ConnectOptions};
 use futures::StreamExt;
+use kit::bus::{self, BusOptions};
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
@@ -54,7 +55,7 @@ impl World {
     }
 
     fn access(&self) -> Access {
-        Access::Operator { url: self.url(), authority: self.authority.clone() }
+        Access::Operator { url: self.url(), authority: self.authority.clone(), certificates: None }
     }
 
     fn url(&self) -> String {
@@ -417,7 +418,7 @@ async fn somebody_elses_server_gets_streams_and_no_accounts() {
         stop: vec![(Signal::SIGTERM, PATIENCE)],
     };
     let theirs = Child::spawn(&spec, temporary.path(), temporary.path()).await.unwrap();
-    let access = |url: String| Access::Plain { url };
+    let access = |url: String| Access::Plain { url, certificates: None };
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while connect(&access(format!("nats://it:p%40ss@127.0.0.1:{port}")), "provisioner").await.is_err() {
         assert!(tokio::time::Instant::now() < deadline, "their server does not start: {}", theirs.log_tail());
@@ -435,6 +436,51 @@ async fn somebody_elses_server_gets_streams_and_no_accounts() {
     assert_eq!(publish(&client, "itsm.acme.incident.opened").await, Some(("INCIDENT".to_owned(), 1)));
     provisioner.stop().await;
     theirs.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_certificates_is_reached_by_them_alone() {
+    const CERTIFICATE: &str = include_str!("../../../gateway/tests/fixtures/tls-test-only.crt.pem");
+    const KEY: &str = include_str!("../../../gateway/tests/fixtures/tls-test-only.key.pem");
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    for part in ["provisioner", "incident"] {
+        std::fs::write(folder.join(format!("{part}.crt")), CERTIFICATE).unwrap();
+        std::fs::write(folder.join(format!("{part}.key")), KEY).unwrap();
+    }
+    std::fs::write(folder.join("ca.crt"), CERTIFICATE).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let here = folder.display();
+    let settings = format!(
+        "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{here}/js\" }}\ntls {{ cert_file: \"{here}/incident.crt\", \
+         key_file: \"{here}/incident.key\", ca_file: \"{here}/ca.crt\", verify: true }}\n"
+    );
+    let configuration = folder.join("server.conf");
+    std::fs::write(&configuration, settings).unwrap();
+    let spec = Spec {
+        name: "tls",
+        program: server(),
+        arguments: vec!["--config".into(), configuration.to_str().unwrap().into()],
+        environment: vec![],
+        user: None,
+        stop: vec![(Signal::SIGTERM, PATIENCE)],
+    };
+    let server = Child::spawn(&spec, folder, folder).await.unwrap();
+    let url = format!("tls://127.0.0.1:{port}");
+    let access = |certificates| Access::Plain { url: url.clone(), certificates };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(error) = connect(&access(Some(folder.to_owned())), "provisioner").await {
+        assert!(tokio::time::Instant::now() < deadline, "{error:#}: {}", server.log_tail());
+    }
+    let options = |certificates_folder| BusOptions { url: url.clone(), credentials: None, certificates_folder };
+    let incident = bus::connect("incident", &options(Some(folder.to_owned()))).await.unwrap();
+    timeout(PATIENCE, incident.flush()).await.unwrap().unwrap();
+
+    assert!(connect(&access(None), "provisioner").await.is_err(), "let in without a certificate");
+    let stranger = bus::connect("incident", &options(None)).await.unwrap();
+    assert!(!matches!(timeout(SILENCE, stranger.flush()).await, Ok(Ok(()))), "let in without a certificate");
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,13 +95,14 @@ pub fn service_database(schema: &'static str, options: &PgConnectOptions, passwo
 pub struct Bus {
     url: String,
     credentials: Option<PathBuf>,
+    certificates: Option<PathBuf>,
     authority: Option<Arc<Authority>>,
 }
 
 impl Bus {
     /// A server that trusts our keys.
     pub fn operated(url: String, authority: Arc<Authority>) -> Self {
-        Self { url, credentials: None, authority: Some(authority) }
+        Self { url, credentials: None, certificates: None, authority: Some(authority) }
     }
 
     /// The server that the settings or the data folder name.
@@ -120,22 +121,36 @@ impl Bus {
             url => url.to_owned(),
         };
         let ours = here.as_deref() == Some(&url) && paths.nats_keys().join("operator.seed").exists();
-        let authority = if ours { Some(Arc::new(Authority::open(paths)?)) } else { None };
-        Ok(Self { url, credentials: settings.nats.credentials_folder.clone(), authority })
+        let authority = match &settings.nats.operator_keys_folder {
+            Some(keys) => {
+                Authority::adopt(paths, keys)?;
+                let authority = Authority::open(paths)?;
+                // Its own credentials and the system's, which nobody else has.
+                authority.issue_internal()?;
+                Some(Arc::new(authority))
+            }
+            None if ours => Some(Arc::new(Authority::open(paths)?)),
+            None => None,
+        };
+        let nats = &settings.nats;
+        let (credentials, certificates) = (nats.credentials_folder.clone(), nats.certificates_folder.clone());
+        Ok(Self { url, credentials, certificates, authority })
     }
 
     /// How a part connects.
     pub fn options(&self, part: &str) -> BusOptions {
         let given = self.credentials.as_ref().map(|folder| folder.join(format!("{part}.creds")));
         let ours = || self.authority.as_ref().map(|authority| authority.credentials_path(part));
-        BusOptions { url: self.url.clone(), credentials: given.or_else(ours) }
+        let certificates_folder = self.certificates.clone();
+        BusOptions { url: self.url.clone(), credentials: given.or_else(ours), certificates_folder }
     }
 
     /// How the provisioner connects.
     pub fn access(&self) -> Access {
+        let (url, certificates) = (self.url.clone(), self.certificates.clone());
         match &self.authority {
-            Some(authority) => Access::Operator { url: self.url.clone(), authority: Arc::clone(authority) },
-            None => Access::Plain { url: self.url.clone() },
+            Some(authority) => Access::Operator { url, authority: Arc::clone(authority), certificates },
+            None => Access::Plain { url, certificates },
         }
     }
 }
@@ -233,5 +248,30 @@ mod tests {
             (options.url.as_str(), options.credentials),
             ("nats://elsewhere:2", Some("/creds/sla.creds".into()))
         );
+    }
+
+    #[test]
+    fn the_provisioner_takes_the_operators_keys_from_its_secrets() {
+        let temporary = tempfile::tempdir().unwrap();
+        let made = DataFolder::open(&temporary.path().join("made")).unwrap();
+        let public = |paths: &DataPaths| Authority::open(paths).unwrap().trust().unwrap().system_account;
+        let trusted = public(made.paths());
+        let own = DataFolder::open(&temporary.path().join("own")).unwrap();
+        let mut settings = Settings::default();
+        settings.nats.url = Secret::new("nats://elsewhere:2");
+        settings.nats.operator_keys_folder = Some(made.nats_keys());
+        let find = |settings: &Settings| Bus::find(settings, own.paths());
+        assert!(matches!(find(&settings).unwrap().access(), Access::Operator { .. }));
+        assert_eq!(public(own.paths()), trusted);
+        assert!(own.nats_creds().join("system.creds").exists() && own.nats_creds().join("provisioner.creds").exists());
+        assert!(find(&settings).is_ok(), "the next start refuses what it took");
+
+        let other = DataFolder::open(&temporary.path().join("other")).unwrap();
+        drop(Authority::open(other.paths()).unwrap());
+        settings.nats.operator_keys_folder = Some(other.nats_keys());
+        assert!(find(&settings).unwrap_err().to_string().contains("operator.seed"));
+        assert_eq!(public(own.paths()), trusted);
+        settings.nats.operator_keys_folder = Some(temporary.path().join("none"));
+        assert!(find(&settings).unwrap_err().to_string().contains("is not there"));
     }
 }
