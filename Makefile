@@ -14,7 +14,7 @@ export INSTA_UPDATE := no
 CLIPPY := cargo clippy --workspace --all-targets --locked -- -D warnings
 GOLDENS := ':(glob)**/golden/**' ':(glob)**/goldens/**' ':(glob)**/snapshots/**' ':(glob)**/*.snap' ':(glob)**/*.snap.new'
 
-.PHONY: help up image secrets test-compose test check test-senders test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
+.PHONY: help up image secrets test-compose test check test-senders test-queries test-openapi fuzz bench bench-smoke bench-programs faults faults-mutants faults-ci
 .PHONY: fmt licences unused one-tls contract manifests contract-accept lint docs goldens unit-tests doc-tests
 
 help: ## this list
@@ -48,6 +48,10 @@ check: ## everything that is judged without running the tests
 test-senders: ## real Prometheus and Alertmanager send to a real itsm
 	@tools/setup
 	tests/senders/run
+
+test-queries: ## a real Prometheus asks a real itsm every query of the dashboards and alarms
+	@tools/setup
+	tests/queries/run
 
 # ONLY=P1,P2 chooses figures, PAIRS=5 says how many pairs, SECONDS_OF=P1=5,P2=6 how long a stretch is,
 # BIN=path plays another itsm. The build of the references is their own, beside them.

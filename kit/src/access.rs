@@ -15,7 +15,14 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 
-use crate::{caller::Caller, clock::Clock, metrics, problem, tls::Holder, token::Verifier};
+use crate::{
+    caller::Caller,
+    clock::Clock,
+    metrics, problem,
+    tls::Holder,
+    token::Verifier,
+    trace::{self, Kind, Span},
+};
 
 static METHODS: LazyLock<HashMap<&'static str, &'static Method>> =
     LazyLock::new(|| proto::METHODS.iter().map(|method| (method.path, method)).collect());
@@ -84,6 +91,44 @@ pub fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The call as a step of the caller's trace, which what it writes then carries on. What carries
+/// none, such as the polling of feeds, begins none.
+fn step(service: &'static str, method: &'static str, request: &mut Request<Body>) -> Span {
+    let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut step = trace::child(service, Kind::Server, parent, || method.trim_start_matches('/').to_owned());
+    if let Some(carried) = step.trace_parent().and_then(|carried| carried.parse().ok()) {
+        request.headers_mut().insert("traceparent", carried);
+    }
+    name_rpc(&mut step, method);
+    step
+}
+
+/// Says which RPC a step is, in the words of the conventions.
+pub fn name_rpc(step: &mut Span, path: &str) {
+    if let Some((service, method)) = path.trim_start_matches('/').split_once('/').filter(|_| step.is_some()) {
+        step.set("rpc.system", "grpc");
+        step.set("rpc.service", service.to_owned());
+        step.set("rpc.method", method.to_owned());
+    }
+}
+
+/// Says how an RPC ended. For who was called, a caller's mistake is no failure.
+pub fn note_code(step: &mut Span, code: Code, called: bool) {
+    step.set("rpc.grpc.status_code", i64::from(i32::from(code)));
+    let ours = matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    );
+    if ours || (!called && code != Code::Ok) {
+        step.fail(code_name(code));
     }
 }
 
@@ -163,15 +208,21 @@ where
         let began = Instant::now();
         let service = self.layer.service;
         let method = method(request.uri().path()).map_or("unknown", |method| method.path);
-        let call_id =
-            request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-        let span = tracing::info_span!("rpc", method, request_id = call_id);
         match self.layer.judge(&request) {
             Err(refused) => {
                 metrics::get().request(service, method, code_name(refused.code()), began.elapsed().as_secs_f64());
                 Box::pin(async move { Ok(refused.into_http()) })
             }
             Ok(caller) => {
+                let mut step = step(service, method, &mut request);
+                let header =
+                    |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let tenant = match &caller {
+                    Some(Caller::Person(person)) => person.tenant.slug.as_str(),
+                    Some(Caller::Service(_)) | None => "",
+                };
+                let (request_id, trace_id) = (header("x-request-id"), trace::id(header("traceparent")));
+                let span = tracing::info_span!("rpc", method, request_id, trace_id, tenant);
                 if let Some(caller) = caller {
                     request.extensions_mut().insert(caller);
                 }
@@ -179,9 +230,11 @@ where
                 let mut ready = std::mem::replace(&mut self.inner, inner);
                 Box::pin(tracing::Instrument::instrument(
                     async move {
-                        let response = ready.call(request).await?;
+                        let response = trace::within(&step, ready.call(request)).await?;
                         let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
                         metrics::get().request(service, method, code_name(code), began.elapsed().as_secs_f64());
+                        note_code(&mut step, code, true);
+                        tracing::debug!(service, code = code_name(code), "answered");
                         Ok(response)
                     },
                     span,

@@ -10,6 +10,8 @@ use prost::bytes::Bytes;
 use proto::common::v1::FeedEntry;
 use uuid::Uuid;
 
+use crate::trace::Span;
+
 /// How many messages a subscription holds before NATS counts us slow; what is dropped then comes
 /// by the feed.
 const SUBSCRIPTION_CAPACITY: usize = 8_192;
@@ -120,6 +122,15 @@ pub fn headers(service: &str, incarnation: Uuid, entry: &FeedEntry) -> HeaderMap
         headers.insert("traceparent", entry.trace_parent.as_str());
     }
     headers
+}
+
+/// Says of a step which message it is about, in the words of the conventions.
+pub fn describe(step: &mut Span, kind: &'static str, operation: &'static str, subject: &str, message: &str) {
+    step.set("messaging.system", "nats");
+    step.set("messaging.operation.type", kind);
+    step.set("messaging.operation.name", operation);
+    step.set("messaging.destination.name", subject.to_owned());
+    step.set("messaging.message.id", message.to_owned());
 }
 
 /// A protobuf time as ours.

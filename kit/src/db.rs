@@ -11,19 +11,26 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres,
+    AssertSqlSafe, PgPool, Postgres, Row,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
 };
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
     gather::{Gathered, Gatherer},
     id::{Tenant, TenantId},
+    metrics::{self, Backlog},
     problem::Problem,
+    trace,
     writes::Writes,
 };
+
+/// How many connections a pool has at most.
+const CONNECTIONS: u32 = 8;
 
 /// A service's two ways into its schema.
 #[derive(Debug, Clone)]
@@ -61,6 +68,41 @@ impl Database {
     }
 }
 
+impl Database {
+    /// What waits here: to be numbered, to be fired, to be looked at by a person.
+    ///
+    /// # Errors
+    /// Fails when the database is away.
+    pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, sqlx::Error> {
+        let statement = format!(
+            "select (select count(*) from {0}.outbox) as outbox,
+                    (select extract(epoch from $1 - j.at)::float8 from {0}.outbox o
+                     join {0}.journal j on j.record_id = o.record_id and j.revision = o.revision order by o.seq limit 1) as age,
+                    (select count(*) from {0}.dead_letter) as dead_letters,
+                    (select extract(epoch from $1 - min(due_at))::float8 from {0}.timer) as overdue",
+            self.schema
+        );
+        let row = sqlx::query(AssertSqlSafe(statement)).bind(now).fetch_one(&self.workers).await?;
+        let count = |name| row.try_get::<i64, _>(name).map(|count| u64::try_from(count).unwrap_or(0));
+        let seconds = |name| row.try_get::<Option<f64>, _>(name).map(|seconds| seconds.unwrap_or(0.0).max(0.0));
+        Ok(Backlog {
+            outbox: count("outbox")?,
+            outbox_age_seconds: seconds("age")?,
+            dead_letters: count("dead_letters")?,
+            timer_overdue_seconds: seconds("overdue")?,
+        })
+    }
+
+    /// Counts the connections of both pools.
+    pub fn count_connections(&self) {
+        for (name, pool) in [("calls", &self.calls), ("workers", &self.workers)] {
+            let idle = u64::try_from(pool.num_idle()).unwrap_or(0);
+            let used = u64::from(pool.size()).saturating_sub(idle);
+            metrics::get().pool(self.schema, name, [used, idle, CONNECTIONS.into()]);
+        }
+    }
+}
+
 fn name_tenants(tenants: impl IntoIterator<Item = TenantId>) -> String {
     let mut list: Vec<String> = tenants.into_iter().map(|tenant| tenant.to_string()).collect();
     list.sort_unstable();
@@ -81,7 +123,7 @@ fn pool(options: PgConnectOptions, idle_in_transaction_ms: &str) -> PgPool {
         ("jit", "off"),
     ]);
     PgPoolOptions::new()
-        .max_connections(8)
+        .max_connections(CONNECTIONS)
         .acquire_timeout(Duration::from_secs(3))
         .idle_timeout(Duration::from_secs(120))
         .test_before_acquire(false)
@@ -276,7 +318,10 @@ where
     T: Send + 'static,
     E: From<Problem> + Send + 'static,
 {
-    match tokio::spawn(work).await {
+    // What it logs and calls belongs to the caller's request all the same.
+    let trace = trace::current();
+    let work = async move { trace::under(&trace, work).await };
+    match tokio::spawn(work.in_current_span()).await {
         Ok(result) => {
             crate::fail_point!("command.after_commit");
             result

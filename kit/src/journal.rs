@@ -1,6 +1,8 @@
 //! History. A commit writes the record, then its events here; the outbox row follows each journal
 //! row in the same statement, while the record's lock is held, so that the feed keeps their order.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use proto::common::v1::{Actor, FeedEntry};
 use sqlx::{AssertSqlSafe, Row, postgres::PgRow};
@@ -13,6 +15,7 @@ use crate::{
     db::Transaction,
     id::Tenant,
     request,
+    trace::{self, Kind},
 };
 
 /// Why something is written: who, when, under which request, in which trace.
@@ -53,6 +56,13 @@ impl Cause {
             call: None,
             trace_parent: event.trace_parent.clone(),
         }
+    }
+
+    /// The same, as the first step of a trace.
+    #[must_use]
+    pub fn traced(self) -> Self {
+        let first = trace::begin("kit", Kind::Internal, &self.trace_parent, || format!("due {}", self.actor.rule));
+        Self { trace_parent: first.trace_parent().unwrap_or_default(), ..self }
     }
 
     /// A timer, by a rule; `at` is the instant it was due.
@@ -128,6 +138,24 @@ pub async fn history(
         .fetch_all(tx.connection())
         .await?;
     rows.iter().map(|row| read(row, 0)).collect()
+}
+
+/// The trace in which each of these records was made, by record; nothing while nothing is traced.
+///
+/// # Errors
+/// Fails when the database is away.
+pub async fn traces(
+    tx: &mut Transaction,
+    schema: &'static str,
+    records: &[Uuid],
+) -> Result<HashMap<Uuid, String>, sqlx::Error> {
+    if !trace::on() {
+        return Ok(HashMap::new());
+    }
+    let statement = format!(
+        "select record_id, trace_parent from {schema}.journal where record_id = any ($1) and revision = 1 and trace_parent is not null"
+    );
+    Ok(sqlx::query_as(AssertSqlSafe(statement)).bind(records).fetch_all(tx.connection()).await?.into_iter().collect())
 }
 
 /// The event that made a revision of a record.

@@ -71,15 +71,21 @@ impl Lease {
         .transpose()
     }
 
-    /// Waits until the lease is ours.
-    pub async fn acquire(pool: &PgPool, schema: &'static str, name: &str, holder: &str) -> Self {
+    /// Waits until the lease is ours; `answered` is told each time that the database says it is not.
+    pub async fn acquire(
+        pool: &PgPool,
+        schema: &'static str,
+        name: &str,
+        holder: &str,
+        answered: impl Fn() + Send + Sync,
+    ) -> Self {
         loop {
             match Self::try_acquire(pool, schema, name, holder).await {
                 Ok(Some(lease)) => {
                     tracing::info!(service = schema, lease = name, epoch = lease.epoch, "lease taken");
                     return lease;
                 }
-                Ok(None) => {}
+                Ok(None) => answered(),
                 Err(error) => tracing::warn!(service = schema, lease = name, %error, "lease cannot be asked for"),
             }
             clock::pause(RETRY).await;

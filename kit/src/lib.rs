@@ -42,6 +42,8 @@ pub mod testing;
 pub mod timer;
 pub mod tls;
 pub mod token;
+pub mod trace;
+pub mod vital;
 pub mod watch;
 pub mod words;
 mod writes;

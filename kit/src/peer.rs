@@ -18,7 +18,15 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use crate::{clock::Clock, id::TenantId, problem::Problem, tls::Certificates, token::Signer};
+use crate::{
+    access,
+    clock::Clock,
+    id::TenantId,
+    problem::Problem,
+    tls::Certificates,
+    token::Signer,
+    trace::{self, Kind},
+};
 
 /// How long a call between services may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -108,9 +116,17 @@ impl Peers {
         if let Ok(value) = MetadataValue::try_from(format!("Bearer {token}")) {
             request.metadata_mut().insert("authorization", value);
         }
+        let mut step =
+            trace::child("kit", Kind::Client, &trace::current(), || path.path().trim_start_matches('/').to_owned());
+        access::name_rpc(&mut step, path.path());
+        if let Some(carried) = step.trace_parent().and_then(|carried| carried.parse().ok()) {
+            request.metadata_mut().insert("traceparent", carried);
+        }
         let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_AT_MOST);
         client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-        Ok(client.unary(request, path, tonic_prost::ProstCodec::default()).await?.into_inner())
+        let answer = client.unary(request, path, tonic_prost::ProstCodec::default()).await;
+        access::note_code(&mut step, answer.as_ref().map_or_else(Status::code, |_| Code::Ok), false);
+        Ok(answer?.into_inner())
     }
 
     /// The events of a service after a position.

@@ -27,6 +27,8 @@ use crate::{
     lease::{self, Lease, Lost, RENEWAL},
     metrics,
     problem::BoxError,
+    trace::{self, Kind},
+    vital::{Lag, Pulse},
 };
 
 const TAKE_AT_MOST: i64 = 500;
@@ -68,6 +70,8 @@ pub struct Relay {
     head: watch::Sender<i64>,
     /// What the lease says is acknowledged, as this process wrote it last.
     saved: AtomicI64,
+    pulse: Arc<Pulse>,
+    lag: Arc<Lag>,
     #[cfg(mutants)]
     last_seq: std::sync::atomic::AtomicI64,
 }
@@ -91,6 +95,8 @@ impl Relay {
             wake,
             head: watch::channel(0).0,
             saved: AtomicI64::new(0),
+            pulse: Pulse::new(service, metrics::RELAY),
+            lag: Lag::new(service, metrics::RELAY),
             #[cfg(mutants)]
             last_seq: Default::default(),
         }
@@ -108,17 +114,26 @@ impl Relay {
         self.head.subscribe()
     }
 
+    /// Its sign of life: given with each heartbeat, and by a replica that stands by with each answer
+    /// to its asking for the lease.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
     /// Works for ever; whoever drops it stops it.
     pub async fn run(&self) {
         loop {
             let standby = self.stand_by();
+            let answered = || self.pulse.beat();
             let lease = tokio::select! {
-                lease = Lease::acquire(&self.database.workers, self.service, "relay", &self.holder) => lease,
+                lease = Lease::acquire(&self.database.workers, self.service, "relay", &self.holder, answered) => lease,
                 () = standby => continue,
             };
             self.wake.here.store(true, Ordering::Relaxed);
             let ended = self.active(&lease).await;
             self.wake.here.store(false, Ordering::Relaxed);
+            self.lag.rest();
             if let Err(error) = ended {
                 tracing::warn!(service = self.service, %error, "relay pauses");
             }
@@ -171,6 +186,7 @@ impl Relay {
             }
             if due {
                 self.beat(lease).await;
+                self.pulse.beat();
                 beat = Some(Instant::now());
             }
             if full {
@@ -281,7 +297,7 @@ impl Relay {
         let mut gather = tokio::time::interval(GATHER);
         gather.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            metrics::get().relay_lag(self.service, u64::try_from(*self.head.borrow() - acknowledged).unwrap_or(0));
+            self.lag.note(acknowledged, (*self.head.borrow()).max(acknowledged));
             let room = waiting.len() < UNACKNOWLEDGED_AT_MOST && self.bus.connection_state() == State::Connected;
             tokio::select! {
                 biased;
@@ -332,7 +348,13 @@ impl Relay {
     ) -> futures::future::BoxFuture<'static, (i64, Result<(), BoxError>)> {
         let position = entry.position;
         let subject = bus::subject(&entry.tenant, self.service, &entry.r#type);
-        let headers = bus::headers(self.service, lease.incarnation, entry);
+        let mut headers = bus::headers(self.service, lease.incarnation, entry);
+        let mut step =
+            trace::child(self.service, Kind::Producer, &entry.trace_parent, || format!("publish {}", self.service));
+        if let Some(carried) = step.trace_parent() {
+            bus::describe(&mut step, "send", "publish", &subject, &entry.event_id);
+            headers.insert("traceparent", carried.as_str());
+        }
         let sent = stream.publish_with_headers(subject, headers, entry.body.clone()).await;
         metrics::get().relay_published(self.service, 1);
         async move {
@@ -340,6 +362,10 @@ impl Relay {
                 Ok(acknowledgement) => acknowledgement.await.map(|_| ()).map_err(BoxError::from),
                 Err(error) => Err(error.into()),
             };
+            if let Err(error) = &acknowledgement {
+                step.fail(error.to_string());
+            }
+            drop(step);
             (position, acknowledgement)
         }
         .boxed()

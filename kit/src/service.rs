@@ -18,16 +18,21 @@ use tonic::{service::Routes, transport::Server};
 
 use crate::{
     access::AccessLayer,
-    clock::Clock,
+    clock::{self, Clock},
     consumer::{Consumer, Follower},
     db::Database,
+    metrics,
     peer::Peers,
     problem::BoxError,
     relay::Relay,
     timer::{Due, Sweep},
     tls::Certificates,
     token::Verifier,
+    vital::{Pulse, STUCK_AFTER},
 };
+
+/// How often it is measured what waits in the database.
+const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything a service is given.
 #[derive(Clone)]
@@ -132,9 +137,15 @@ impl Tasks {
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     waiting: Arc<Mutex<BTreeMap<String, String>>>,
+    pulses: Arc<Mutex<Vec<Arc<Pulse>>>>,
 }
 
 impl Readiness {
+    /// Has a part count as waited for whenever it gives no sign of life.
+    pub fn watch(&self, pulse: &Arc<Pulse>) {
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(pulse));
+    }
+
     /// This part waits, for this reason.
     pub fn waits_for(&self, service: &str, part: &str, reason: &str) {
         self.waiting
@@ -151,7 +162,15 @@ impl Readiness {
     /// What is waited for, by part; empty means ready.
     #[must_use]
     pub fn waiting(&self) -> BTreeMap<String, String> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for pulse in self.pulses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let age = pulse.age();
+            if age > STUCK_AFTER {
+                let reason = || format!("a sign of life; the last came {} s ago", age.as_secs());
+                waiting.entry(format!("{} {}", pulse.service, pulse.part)).or_insert_with(reason);
+            }
+        }
+        waiting
     }
 }
 
@@ -160,6 +179,8 @@ impl Context {
     #[must_use]
     pub fn start_relay(&self) -> Arc<Relay> {
         let relay = Arc::new(Relay::new(self.database.clone(), self.bus.clone(), self.holder.clone()));
+        self.readiness.watch(&relay.pulse());
+        self.watch_backlog();
         let (running, stopping) = (Arc::clone(&relay), Arc::clone(&relay));
         self.tasks.spawn(self.service, "relay", async move {
             running.run().await;
@@ -167,6 +188,21 @@ impl Context {
         });
         self.tasks.at_stop(async move { stopping.release().await });
         relay
+    }
+
+    /// Measures what waits in the database, for the metrics.
+    fn watch_backlog(&self) {
+        let (database, clock) = (self.database.clone(), Arc::clone(&self.clock));
+        self.tasks.spawn(self.service, "backlog", async move {
+            loop {
+                match database.backlog(clock.now()).await {
+                    Ok(backlog) => metrics::get().backlog(database.schema, backlog),
+                    Err(error) => tracing::debug!(service = database.schema, %error, "the backlog is not known"),
+                }
+                database.count_connections();
+                clock::pause(MEASURED_EVERY).await;
+            }
+        });
     }
 
     /// Follows another service.
@@ -190,6 +226,7 @@ impl Context {
 
     /// Sweeps the timers.
     pub fn sweep(&self, sweep: Arc<Sweep>, due: Arc<dyn Due>) {
+        self.readiness.watch(&sweep.pulse());
         self.tasks.spawn(self.service, "sweep", async move {
             sweep.run(due.as_ref()).await;
             Ok(())

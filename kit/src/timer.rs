@@ -15,6 +15,7 @@ use crate::{
     db::{Database, Transaction},
     id::{Tenant, TenantId},
     metrics,
+    vital::Pulse,
 };
 
 const BATCH: i64 = 200;
@@ -74,13 +75,21 @@ pub struct Sweep {
     table: &'static str,
     clock: Arc<dyn Clock>,
     wake: Arc<Notify>,
+    pulse: Arc<Pulse>,
 }
 
 impl Sweep {
     /// Prepares the sweep over the timers of one table's records, such as `incident.incidents`.
     #[must_use]
     pub fn new(database: Database, table: &'static str, clock: Arc<dyn Clock>) -> Self {
-        Self { database, table, clock, wake: Arc::default() }
+        let pulse = Pulse::new(database.schema, "sweep");
+        Self { database, table, clock, wake: Arc::default(), pulse }
+    }
+
+    /// Its sign of life: given with each round that went through.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Wakes it, because a timer was set.
@@ -93,7 +102,10 @@ impl Sweep {
     pub async fn run(&self, due: &dyn Due) {
         loop {
             let next = match self.run_once(due).await {
-                Ok(next) => next,
+                Ok(next) => {
+                    self.pulse.beat();
+                    next
+                }
                 Err(error) => {
                     tracing::warn!(service = self.database.schema, %error, "sweep pauses");
                     None

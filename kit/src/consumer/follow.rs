@@ -22,6 +22,7 @@ use crate::{
     lease::{Lease, Lost, RENEWAL},
     metrics,
     problem::{BoxError, chain},
+    trace::{self, Kind},
 };
 
 const BATCH: usize = 200;
@@ -43,6 +44,8 @@ pub(super) struct Follow<'a> {
     head: i64,
     heard: Option<Instant>,
     gap_since: Option<Instant>,
+    /// Whether its position was compared with a heartbeat or the feed since its last sign of life.
+    compared: bool,
 }
 
 impl<'a> Follow<'a> {
@@ -56,6 +59,7 @@ impl<'a> Follow<'a> {
             head: 0,
             heard: None,
             gap_since: None,
+            compared: false,
         }
     }
 
@@ -73,11 +77,7 @@ impl<'a> Follow<'a> {
                 // Behind, but coming along: no reason to ask the owner.
                 self.gap_since = None;
             }
-            metrics::get().consumer_lag(
-                this.service,
-                this.source,
-                u64::try_from(self.head - self.position).unwrap_or(0),
-            );
+            this.lag.note(self.position, self.head.max(self.position));
             let behind = self.head > self.position || !self.pending.is_empty();
             self.gap_since = behind.then(|| self.gap_since.unwrap_or_else(Instant::now));
             let silent = self.heard.is_none_or(|at| at.elapsed() > SILENCE);
@@ -155,6 +155,7 @@ impl<'a> Follow<'a> {
         }
         self.head = self.head.max(beat.head_position);
         self.heard = Some(Instant::now());
+        self.compared = true;
     }
 
     /// Whether the source is still the one that was followed.
@@ -220,6 +221,7 @@ impl<'a> Follow<'a> {
             };
             self.check(&page.incarnation, page.head_position, page.first_position)?;
             self.head = self.head.max(page.head_position);
+            self.compared = true;
             if page.entries.is_empty() {
                 self.gap_since = None;
                 return Ok(());
@@ -241,11 +243,15 @@ impl<'a> Follow<'a> {
         }
     }
 
-    async fn renew(&self) -> Result<(), BoxError> {
-        if self.lease.renew(&self.consumer.database.workers).await? {
-            return Ok(());
+    /// Alive is who holds the lease, and knows how far it is from the end.
+    async fn renew(&mut self) -> Result<(), BoxError> {
+        if !self.lease.renew(&self.consumer.database.workers).await? {
+            return Err("somebody asked to fill the read model again".into());
         }
-        Err("somebody asked to fill the read model again".into())
+        if std::mem::take(&mut self.compared) {
+            self.consumer.pulse.beat();
+        }
+        Ok(())
     }
 
     /// Applies what a person asked to apply again, in order; what fails is set aside once more, and
@@ -315,7 +321,16 @@ impl<'a> Follow<'a> {
     async fn try_batch(&mut self, batch: &[Delivered]) -> Result<(), Failure> {
         let this = self.consumer;
         let to = batch.last().map_or(self.position, |event| event.position);
-        guard(this.follower.prepare(batch)).await?;
+        let traces = batch.iter().map(|event| event.trace_parent.as_str());
+        let mut whole =
+            trace::joined(this.service, Kind::Consumer, traces, || format!("process batch {}", this.source));
+        whole.set("messaging.batch.message_count", i64::try_from(batch.len()).unwrap_or(i64::MAX));
+        let prepared = guard(this.follower.prepare(batch));
+        if whole.is_some() {
+            trace::within(&whole, prepared).await?;
+        } else {
+            trace::under(batch.first().map_or("", |event| &event.trace_parent), prepared).await?;
+        }
         let mut tx = this.database.begin_worker(tenants_of(batch.iter().map(|event| &event.tenant))).await?;
         let Some(some_aside) = self.lease.advance(&mut tx, self.position, to).await? else {
             return Err(Failure::Away(Lost(self.lease.name.clone()).into()));
@@ -334,7 +349,12 @@ impl<'a> Follow<'a> {
             if parked.contains(&event.record_id) {
                 dead_letter::file(&mut tx, this.service, event, "an earlier event of this record is set aside").await?;
             } else {
-                guard(this.follower.apply(&mut tx, event)).await?;
+                let (mut step, event) = event.step(this.service, &whole);
+                let applied = trace::within(&step, guard(this.follower.apply(&mut tx, &event))).await;
+                if let Err(failure) = &applied {
+                    step.fail(failure.to_string());
+                }
+                applied?;
             }
         }
         crate::fail_point!("consumer.before_commit");
@@ -391,9 +411,7 @@ impl<'a> Follow<'a> {
         dead_letter::file(&mut tx, this.service, event, reason).await?;
         tx.commit().await?;
         self.position = event.position;
-        tracing::error!(service = this.service, source = this.source, position = event.position, event_id = %event.event_id, reason, "event set aside");
-        let set_aside = dead_letter::count(&this.database.workers, this.service).await?;
-        metrics::get().dead_letters(this.service, u64::try_from(set_aside).unwrap_or(0));
+        tracing::error!(service = this.service, source = this.source, position = event.position, event_id = %event.event_id, tenant = event.tenant.slug, record_id = %event.record_id, trace_id = trace::id(&event.trace_parent), reason, "event set aside");
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 
 mod follow;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use async_nats::Client;
 use chrono::{DateTime, Utc};
@@ -26,6 +26,8 @@ use crate::{
     peer::Peers,
     problem::{BoxError, Problem, chain},
     service::Readiness,
+    trace::{self, Kind, Span},
+    vital::{Lag, Pulse},
 };
 
 /// How long a consumer that failed pauses.
@@ -74,6 +76,20 @@ impl Delivered {
             body: entry.body,
             trace_parent: entry.trace_parent,
         })
+    }
+}
+
+impl Delivered {
+    /// Its processing at `service` as a step of its trace, part of a batch, and the event as what
+    /// comes of it shall see it.
+    fn step(&self, service: &'static str, batch: &Span) -> (Span, Cow<'_, Self>) {
+        let name = || format!("process {}.{}", self.source, self.kind);
+        let mut step = trace::child(service, Kind::Consumer, &self.trace_parent, name);
+        let Some(trace_parent) = step.trace_parent() else { return (step, Cow::Borrowed(self)) };
+        step.link(batch);
+        let subject = bus::subject(&self.tenant.slug, self.source, &self.kind);
+        bus::describe(&mut step, "process", "process", &subject, &self.event_id.to_string());
+        (step, Cow::Owned(Self { trace_parent, ..self.clone() }))
     }
 }
 
@@ -156,6 +172,8 @@ pub struct Consumer {
     peers: Peers,
     readiness: Readiness,
     follower: Arc<dyn Follower>,
+    pulse: Arc<Pulse>,
+    lag: Arc<Lag>,
 }
 
 impl Consumer {
@@ -173,13 +191,17 @@ impl Consumer {
         let service = database.schema;
         let name = format!("consumer:{source}");
         readiness.waits_for(service, &name, "starting");
-        Self { service, source, name, holder, database, bus, peers, readiness, follower }
+        let (pulse, lag) = (Pulse::new(service, name.clone()), Lag::new(service, source));
+        readiness.watch(&pulse);
+        Self { service, source, name, holder, database, bus, peers, readiness, follower, pulse, lag }
     }
 
     /// Works for ever; whoever drops it stops it.
     pub async fn run(&self) {
         loop {
-            if let Err(error) = self.hold().await {
+            let ended = self.hold().await;
+            self.lag.rest();
+            if let Err(error) = ended {
                 let reason = chain(error.as_ref());
                 tracing::warn!(service = self.service, source = self.source, reason, "consumer pauses");
                 self.readiness.waits_for(self.service, &self.name, &reason);
@@ -196,6 +218,7 @@ impl Consumer {
                 break lease;
             }
             // Another replica follows; this one is ready to take over.
+            self.pulse.beat();
             self.readiness.ready(self.service, &self.name);
             clock::pause(RENEWAL).await;
         };

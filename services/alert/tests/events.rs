@@ -120,6 +120,7 @@ async fn a_message_given_twice_in_one_batch_counts_once() {
         subject: "alerts.default.demo".to_owned(),
         headers: Default::default(),
         body: FIRING.into(),
+        trace_parent: None,
     };
     assert!(desk.app.take_in(&[message.clone(), message], None).await.unwrap().is_empty());
     assert_eq!(desk.alerts("").await[0].occurrence_count, 1);
@@ -162,6 +163,7 @@ async fn any_order_and_repetition_of_messages_comes_to_the_same() {
                 subject: format!("alerts.default.{name}"),
                 headers: Default::default(),
                 body: said[*index].clone().into(),
+                trace_parent: None,
             };
             assert!(desk.app.take_in(&[message], None).await.unwrap().is_empty());
         }

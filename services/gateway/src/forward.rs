@@ -28,6 +28,7 @@ use crate::{
     request::{REQUEST_ID, RequestId, TRACE_PARENT, trace_parent},
     rest::routes,
     server::Label,
+    steps,
 };
 
 /// The largest request that is passed on; services take at most 4 MiB in one message.
@@ -66,6 +67,10 @@ async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status>
     let (mut parts, body) = request.into_parts();
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId::of(&parts.headers));
     clean(&mut parts.headers, &granted, &request_id);
+    let mut step = steps::call(&path);
+    if let Some(carried) = step.trace_parent().and_then(|carried| carried.parse().ok()) {
+        parts.headers.insert(TRACE_PARENT, carried);
+    }
     // What the gateway knows about the request is not the service's business.
     parts.extensions = http::Extensions::new();
     let exceeded = Arc::new(AtomicBool::new(false));
@@ -73,7 +78,12 @@ async fn call(app: Arc<App>, request: Request<Body>) -> Result<Response, Status>
     let request = Request::from_parts(parts, tonic::body::Body::new(capped));
 
     std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| away(&error))?;
-    let response = channel.call(request).await.map_err(|error| refused(&error, &exceeded))?;
+    let response = channel.call(request).await.map_err(|error| refused(&error, &exceeded));
+    let code = response.as_ref().map_or_else(Status::code, |answer| {
+        Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
+    });
+    access::note_code(&mut step, code, false);
+    let response = response?;
     let (parts, body) = response.into_parts();
     let body = match permit {
         Some(permit) => {

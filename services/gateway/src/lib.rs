@@ -6,6 +6,7 @@
 //! - `forward` passes gRPC on as bytes;
 //! - `rest` turns HTTP and JSON into the same RPCs, by the contract's descriptors alone;
 //! - `intake` takes alerts and puts them into the intake stream;
+//! - `steps` puts them into traces;
 //! - `page` shows what is here, and answers probes.
 //!
 //! The first two ask `auth` who the caller is: a credential becomes the signed inner token, which
@@ -21,6 +22,7 @@ mod page;
 mod request;
 mod rest;
 mod server;
+mod steps;
 mod tls;
 mod turns;
 

@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use kit::trace;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -27,6 +28,7 @@ use crate::{
     App, forward, page,
     request::{REQUEST_ID, RequestId},
     rest::{self, problem::Problem},
+    steps,
 };
 
 /// How long a client may take for its handshake.
@@ -74,25 +76,31 @@ impl Port {
         request.extensions_mut().insert(request_id.clone());
         let kind = kind(&request);
         let grpc = kind == "grpc";
+        let mut step = steps::begin(kind, &mut request);
         // Under load the probes must still tell that the process lives.
         let turn = if is_page(kind) { None } else { Some(self.app.requests.clone().try_acquire_owned()) };
         let answered = if matches!(turn, Some(Err(_))) {
             failed(grpc, Problem::unavailable("OVERLOADED", "too many requests at once; try again"), &request_id)
         } else {
-            AssertUnwindSafe(self.dispatch(request, grpc)).catch_unwind().await.unwrap_or_else(|_| {
-                tracing::error!(request_id = request_id.as_str(), kind, "a request panicked");
-                let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
-                failed(grpc, problem, &request_id)
-            })
+            AssertUnwindSafe(trace::within(&step, self.dispatch(request, grpc))).catch_unwind().await.unwrap_or_else(
+                |_| {
+                    tracing::error!(request_id = request_id.as_str(), kind, "a request panicked");
+                    let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error");
+                    failed(grpc, problem, &request_id)
+                },
+            )
         };
         drop(turn);
         let response = self.dress(answered, &request_id);
         let label = response.extensions().get::<Label>().map_or(kind, |label| label.0);
-        let code = kit::access::code_name(code_of(&response));
-        kit::metrics::get().request("gateway", label, code, began.elapsed().as_secs_f64());
+        let code = code_of(&response);
+        kit::metrics::get().request("gateway", label, kit::access::code_name(code), began.elapsed().as_secs_f64());
+        let trace_parent = step.trace_parent().unwrap_or_default();
+        steps::end(&mut step, label, code, &response);
         if response.status().is_server_error() {
             tracing::warn!(
                 request_id = request_id.as_str(),
+                trace_id = trace::id(&trace_parent),
                 label,
                 status = response.status().as_u16(),
                 "a request failed"

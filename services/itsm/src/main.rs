@@ -7,6 +7,7 @@ mod demo;
 mod embedded;
 mod health;
 mod migrate;
+mod observe;
 mod operator;
 mod pki;
 mod provision;
@@ -100,8 +101,12 @@ fn settings(file: Option<PathBuf>) -> anyhow::Result<Settings> {
 
 async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Up(options) => up::run(options, settings).await,
-        Verb::Serve(options) => serve::run(options, settings).await,
+        Verb::Up(options) => {
+            observe::traced(settings.tracing.clone(), "itsm".to_owned(), up::run(options, settings)).await
+        }
+        Verb::Serve(options) => {
+            observe::traced(settings.tracing.clone(), options.process_name(), serve::run(options, settings)).await
+        }
         Verb::Migrate(options) => {
             let paths = wiring::place::shared_folder(&options.data).await?;
             let passwords = wiring::place::passwords(&settings, &paths)?;

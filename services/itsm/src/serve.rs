@@ -14,7 +14,7 @@ use kit::{
 use sqlx::postgres::PgConnectOptions;
 
 use crate::{
-    health,
+    health, observe,
     provisioner::reconcile,
     settings::Settings,
     signals::Signals,
@@ -51,6 +51,14 @@ fn names() -> Vec<&'static str> {
 }
 
 impl Options {
+    /// What the process is called where several are watched.
+    pub fn process_name(&self) -> String {
+        match self.names.as_slice() {
+            [name] if name != ALL => format!("itsm-{name}"),
+            _ => "itsm".to_owned(),
+        }
+    }
+
     fn runs(&self, name: &str) -> bool {
         self.names.iter().any(|wanted| wanted == name || wanted == ALL)
     }
@@ -82,6 +90,7 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
         marks_path: Some(paths.nats().join("streams.json")),
     };
     let readiness = Readiness::default();
+    let _port = observe::port::open(settings.metrics.listen, &readiness).await?;
     let retention = settings.retention.clone();
     let mut process = Process::new(settings, &paths, bus, holder.clone(), readiness.clone())?;
     let outcome = async {

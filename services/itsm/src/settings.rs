@@ -20,15 +20,16 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::embedded::folder::DataPaths;
+use crate::{embedded::folder::DataPaths, observe};
 use retention::Retention;
 use tls::Tls;
 
 /// Variables that other tools use too, or that are nicer to say, and the keys they set.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 5] = [
     ("DATABASE_URL", "ITSM_DATABASE__URL"),
     ("NATS_URL", "ITSM_NATS__URL"),
     ("RUST_LOG", "ITSM_LOG__FILTER"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "ITSM_TRACING__OTLP_ENDPOINT"),
     ("ITSM_SECRET_KEY_FILE", "ITSM_SECRETS__KEY_FILE"),
 ];
 
@@ -38,6 +39,10 @@ const ALIASES: [(&str, &str); 4] = [
 pub struct Settings {
     /// What is logged, and how.
     pub log: Log,
+    /// Where this process shows its numbers.
+    pub metrics: observe::Metrics,
+    /// Where its spans go.
+    pub tracing: observe::Tracing,
     /// Where the keys are that nothing else may see.
     pub secrets: Secrets,
     /// Which Postgres.
@@ -240,6 +245,9 @@ pub enum Error {
     /// Calls that others could read.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// A ratio that is none.
+    #[error(transparent)]
+    Ratio(#[from] observe::Ratio),
 }
 
 /// Reads the settings from a file, if one is given, and from variables.
@@ -262,6 +270,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     }
     settings.retention.check()?;
     settings.tls.check(&settings.services)?;
+    settings.tracing.check()?;
     Ok(settings)
 }
 
@@ -317,6 +326,7 @@ mod tests {
         assert!(settings.secrets.key_file.is_some() && settings.secrets.signing_keys_folder.is_some());
         assert!(settings.database.binaries.is_some() && settings.nats.binary.is_some());
         assert!(settings.nats.credentials_folder.is_some() && settings.gateway.tls_cert.is_some());
+        assert!(settings.metrics.listen.is_some());
         assert!(settings.nats.operator_keys_folder.is_some() && settings.nats.certificates_folder.is_some());
         assert!(!settings.services.listen.is_empty() && !settings.services.addresses.is_empty());
         assert!(settings.tls.certificates_folder.is_some());
@@ -407,6 +417,7 @@ mod tests {
         assert!(said("[nats]\nreplicas = 2").contains("nats.replicas"));
         assert!(said("[services.listen]\nsla = '0.0.0.0:1'").contains("`services.listen.sla`"));
         assert!(said("[retention]\nfeeds = '7d'").contains("`retention.feeds`"));
+        assert!(said("[tracing]\nsample_ratio = 2.0").contains("tracing.sample_ratio"));
     }
 
     #[test]

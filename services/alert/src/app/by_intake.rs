@@ -46,6 +46,8 @@ pub struct Message {
     pub headers: BTreeMap<String, String>,
     /// The body as it came.
     pub body: Bytes,
+    /// The trace of its processing, where there is one; else what comes of it is in the sender's.
+    pub trace_parent: Option<String>,
 }
 
 /// A message that was read and whose source was looked up.
@@ -235,6 +237,9 @@ async fn look_up<'a>(
         let tenant = tenants.get(tenant);
         let integration = tenant.and_then(|known| found.get(&(known.tenant.id, integration)).copied().cloned());
         let mut reading = read::read(&message.headers, &message.body, message.received_at);
+        if let Some(trace) = &message.trace_parent {
+            reading.signals.iter_mut().for_each(|signal| signal.trace_parent.clone_from(trace));
+        }
         if let Some(reason) = verdict {
             reading = reading.instead("message", reason.to_owned(), &message.body);
         }

@@ -17,7 +17,7 @@ impl App {
         let Some(alert) = store::alerts::find_for_update(tx, timer.record_id.into()).await? else { return Ok(()) };
         let decision = alert.expire(now);
         if !decision.is_unchanged() {
-            let cause = Cause::timer("alert", EXPIRE, timer.tenant.clone(), decision.record().updated_at);
+            let cause = Cause::timer("alert", EXPIRE, timer.tenant.clone(), decision.record().updated_at).traced();
             store::alerts::commit(tx, decision, &cause);
         }
         Ok(())

@@ -14,6 +14,8 @@ use kit::{
     metrics,
     problem::{BoxError, chain},
     service::{Context, Readiness},
+    trace::{self, Kind, Span},
+    vital::Lag,
 };
 use sha2::{Digest, Sha256};
 
@@ -56,6 +58,7 @@ pub fn start(context: &Context, app: &Arc<App>, receive_time: ReceiveTime) {
         app: Arc::clone(app),
         jetstream: jetstream::new(context.bus.clone()),
         readiness: context.readiness.clone(),
+        lag: Lag::new("alert", "intake"),
     };
     intake.waits_for("starting");
     context.tasks.spawn("alert", "intake", async move {
@@ -69,6 +72,7 @@ struct Intake {
     app: Arc<App>,
     jetstream: jetstream::Context,
     readiness: Readiness,
+    lag: Arc<Lag>,
 }
 
 impl Intake {
@@ -136,6 +140,7 @@ impl Intake {
                 Err(error) => tracing::error!(service = "alert", %error, "a delivery of no stream was passed over"),
             }
         }
+        let steps = steps(&mut messages);
         let taking = self.take_in(&messages);
         tokio::pin!(taking);
         let later = loop {
@@ -150,10 +155,12 @@ impl Intake {
             Some(_) | None => AckKind::Ack,
         })
         .await;
+        drop(steps);
         let taken = u64::try_from(messages.len() - later.len()).unwrap_or(0);
         metrics::get().consumer_applied("alert", "intake", taken);
         if let Some(Ok(info)) = batch.last().map(Delivery::info) {
-            metrics::get().consumer_lag("alert", "intake", info.pending);
+            let taken = i64::try_from(info.stream_sequence).unwrap_or(i64::MAX);
+            self.lag.note(taken, taken.saturating_add(i64::try_from(info.pending).unwrap_or(i64::MAX)));
             let last = messages.last().map(|message| message.received_at);
             self.app.progress.taken(self.app.clock.now(), last.filter(|_| info.pending > 0));
         }
@@ -186,6 +193,7 @@ impl Intake {
             subject: delivery.subject.to_string(),
             headers: read::kept(headers),
             body: delivery.payload.clone(),
+            trace_parent: None,
         })
     }
 
@@ -252,6 +260,29 @@ impl Intake {
             clock::pause(RETRY).await;
         }
     }
+}
+
+/// The processing of each message as a step of its sender's trace, or as the first of a new one. A
+/// batch that joins several is a trace of its own, which they link to.
+fn steps(messages: &mut [Message]) -> Vec<Span> {
+    if !trace::on() {
+        return Vec::new();
+    }
+    let traces: Vec<String> =
+        messages.iter().map(|message| message.headers.get("traceparent").cloned().unwrap_or_default()).collect();
+    let mut batch =
+        trace::joined("alert", Kind::Consumer, traces.iter().map(String::as_str), || "process batch ALERTS".to_owned());
+    batch.set("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
+    let step = |(message, trace): (&mut Message, &String)| {
+        let mut step = trace::begin("alert", Kind::Consumer, trace, || "process ALERTS".to_owned());
+        kit::bus::describe(&mut step, "process", "process", &message.subject, &message.place.sequence.to_string());
+        step.link(&batch);
+        message.trace_parent = step.trace_parent();
+        step
+    };
+    let mut steps: Vec<Span> = messages.iter_mut().zip(&traces).map(step).collect();
+    steps.push(batch);
+    steps
 }
 
 /// Answers each delivery; what does not arrive makes a redelivery, which is known by its key.

@@ -114,14 +114,16 @@ impl Intake {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
-        let integration = self.keys.find(key)?;
-        let taken = self.take(source, &integration, &parts, body).await;
-        let outcome = match &taken {
-            Ok(_) => "accepted",
-            Err(problem) if problem.status.is_server_error() => "busy",
-            Err(_) => "refused",
+        let taken = match self.keys.find(key) {
+            Ok(integration) => self.take(source, &integration, &parts, body).await,
+            Err(problem) => Err(problem),
         };
-        kit::metrics::get().intake(outcome, source.format().as_str());
+        let (outcome, reason) = match &taken {
+            Ok(_) => ("accepted", ""),
+            Err(problem) if problem.status.is_server_error() => ("busy", &*problem.reason),
+            Err(problem) => ("refused", &*problem.reason),
+        };
+        kit::metrics::get().intake(outcome, reason, source.format().as_str());
         taken
     }
 

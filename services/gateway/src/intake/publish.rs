@@ -11,6 +11,7 @@ use async_nats::{
 use axum::body::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::HeaderValue;
+use kit::trace::{self, Kind};
 
 use super::keys::Integration;
 use crate::rest::problem::Problem;
@@ -57,19 +58,26 @@ impl Publisher {
         headers.insert("Itsm-Format", format.as_str());
         headers.insert("Itsm-Intake-Id", intake_id.as_str());
         headers.insert("Itsm-Receive-Time", received_at.to_rfc3339_opts(SecondsFormat::Micros, true));
-        if let Some(trace) = trace.and_then(|v| v.to_str().ok()) {
+        let subject = format!("alerts.{}.{}", integration.tenant, integration.integration);
+        let mut step = trace::child("gateway", Kind::Producer, &trace::current(), || "publish ALERTS".to_owned());
+        kit::bus::describe(&mut step, "send", "publish", &subject, &intake_id);
+        let carried = step.trace_parent();
+        if let Some(trace) = carried.as_deref().or_else(|| trace.and_then(|v| v.to_str().ok())) {
             headers.insert("traceparent", trace);
         }
-        let subject = format!("alerts.{}.{}", integration.tenant, integration.integration);
         let published = async {
             let ack = self.jetstream.publish_with_headers(subject, headers, body).await?;
             ack.await
         };
-        match tokio::time::timeout(ACK_TIMEOUT, published).await {
+        let answer = match tokio::time::timeout(ACK_TIMEOUT, published).await {
             Ok(Ok(_)) => Ok(intake_id),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(away("the stream did not acknowledge in time")),
+        };
+        if let Err(problem) = &answer {
+            step.fail(problem.reason.to_string());
         }
+        answer
     }
 }
 

@@ -21,9 +21,10 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::PathAndQuery};
+use kit::trace::Span;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use self::{
     bind::{Asked, bind},
@@ -38,6 +39,7 @@ use crate::{
     body,
     request::{REQUEST_ID, RequestId, TRACE_PARENT, trace_parent},
     server::Label,
+    steps::{self, Template},
 };
 
 /// Answers one REST request.
@@ -58,6 +60,9 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
     };
     if let Some(method) = kit::access::method(&route.grpc_path()) {
         response.extensions_mut().insert(Label(method.path));
+    }
+    if kit::trace::on() {
+        response.extensions_mut().insert(Template(route.template.clone()));
     }
     response
 }
@@ -84,10 +89,12 @@ async fn answer(
     let _turn = app.turns.next(&granted.tenant).await?;
     let path = PathAndQuery::try_from(route.grpc_path())
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the RPC has no path"))?;
-    let outgoing = outgoing(&message, &parts.headers, &granted, request_id);
+    let mut step = steps::call(path.path());
+    let outgoing = outgoing(&message, &parts.headers, &granted, request_id, &step);
     if !route.rpc.is_server_streaming() {
-        let reply = call::unary(channel, path, outgoing).await?;
-        return show(route, reply.into_inner());
+        let reply = call::unary(channel, path, outgoing).await;
+        kit::access::note_code(&mut step, reply.as_ref().map_or_else(Status::code, |_| Code::Ok), false);
+        return show(route, reply?.into_inner());
     }
     let permit = app.stream_permit()?;
     let entries = call::streaming(channel, path, outgoing).await?;
@@ -100,11 +107,13 @@ fn outgoing(
     headers: &HeaderMap,
     granted: &Granted,
     request_id: &RequestId,
+    step: &Span,
 ) -> tonic::Request<Bytes> {
     let mut metadata = HeaderMap::new();
     metadata.insert(header::AUTHORIZATION, granted.authorization.clone());
     metadata.insert(REQUEST_ID, request_id.header());
-    if let Some(trace) = trace_parent(headers) {
+    let carried = step.trace_parent().and_then(|carried| HeaderValue::try_from(carried).ok());
+    if let Some(trace) = carried.or_else(|| trace_parent(headers)) {
         metadata.insert(TRACE_PARENT, trace);
     }
     let metadata = tonic::metadata::MetadataMap::from_headers(metadata);

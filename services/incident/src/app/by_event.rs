@@ -5,6 +5,7 @@ use kit::{
     db::Transaction,
     id::{AlertId, CiId, IncidentId, ServiceId, TeamId},
     journal::Cause,
+    metrics,
 };
 
 use super::App;
@@ -84,6 +85,7 @@ impl App {
         );
         let incident = self.commit(tx, decision, &Cause::event("incident", "alert_opens_incident", event, now)).await?;
         store::alerts::link_free(tx, tenant, alert.id, incident.id, alert.condition);
+        metrics::get().alert_to_incident((now - event.at).as_seconds_f64().max(0.0));
         Ok(())
     }
 

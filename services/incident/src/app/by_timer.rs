@@ -24,7 +24,8 @@ impl App {
         let Some(incident) = found.filter(|incident| incident.state == State::Resolved) else { return Ok(()) };
         let decision = incident.close("Closed by itself, since nobody objected.".to_owned(), timer.due_at);
         let decision = decision.map_err(|refusal| Failure::Event(refusal.into()))?;
-        self.commit(tx, decision, &Cause::timer("incident", "auto_close", timer.tenant.clone(), timer.due_at)).await?;
+        let cause = Cause::timer("incident", "auto_close", timer.tenant.clone(), timer.due_at).traced();
+        self.commit(tx, decision, &cause).await?;
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info as Consumer
 use async_nats::jetstream::context::{Context as JetStream, GetStreamErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, PersistenceMode, StorageType};
+use kit::metrics;
 use serde::{Deserialize, Serialize};
 
 use super::authority::OutsideConsumer;
@@ -23,6 +24,9 @@ use crate::embedded::folder::{read_text, write_private};
 const MIB: i64 = 1024 * 1024;
 /// How long the event streams keep their copies for outsiders.
 pub const EVENT_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Under which name it is marked how far the alert service has taken the intake.
+const INTAKE_TAKEN: &str = "ALERTS, taken";
 
 /// What was last seen of a stream, to notice that it came back empty or short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,12 +126,15 @@ impl Streams {
 
     async fn intake(&mut self) -> anyhow::Result<()> {
         let wanted_stream = intake_stream(self.replicas);
-        self.stream(&wanted_stream).await?;
+        let mark = Mark::of(&self.stream(&wanted_stream).await?);
+        self.count_lost_intake(mark);
         let wanted = intake_consumer(self.replicas);
         if let Some(consumer) = consumer_info(&self.jetstream, INTAKE_STREAM, INTAKE_CONSUMER).await? {
             // Asked after the consumer: an alert that came in between must not look like a loss.
             let stream = self.stream(&wanted_stream).await?;
             let last = stream.state.last_sequence;
+            let taken = Mark { last_sequence: consumer.ack_floor.stream_sequence, ..mark };
+            self.marks.insert(INTAKE_TAKEN.to_owned(), taken);
             if consumer.delivered.stream_sequence > last {
                 // The stream lost its end: the consumer would skip as many new alerts.
                 tracing::error!(last, delivered = consumer.delivered.stream_sequence, "the intake stream is truncated");
@@ -140,6 +147,16 @@ impl Streams {
         let made = self.jetstream.create_consumer_on_stream(wanted, INTAKE_STREAM).await;
         made.context("cannot make the consumer of the intake stream")?;
         Ok(())
+    }
+
+    /// What the stream had when it was last seen, and the alert service had not taken, went with it.
+    fn count_lost_intake(&mut self, mark: Mark) {
+        let known = self.marks.insert(INTAKE_STREAM.to_owned(), mark);
+        let Some(known) = known.filter(|known| mark.lost_since(known)) else { return };
+        let taken = self.marks.get(INTAKE_TAKEN).filter(|taken| taken.created_ns == known.created_ns);
+        let lost = known.last_sequence - taken.map_or(0, |taken| taken.last_sequence.min(known.last_sequence));
+        tracing::error!(lost, "the intake stream came back empty or short; so many messages were not taken yet");
+        metrics::get().intake_lost(lost);
     }
 
     /// Drops what the alert service has taken, so that full means backlog.

@@ -29,6 +29,7 @@ use crate::{
         child::end_leftovers,
         folder::{DataFolder, write_private},
     },
+    observe,
     provision::{self, DEMO_INTEGRATION},
     provisioner::reconcile,
     settings::Settings,
@@ -99,8 +100,10 @@ pub async fn run(options: Options, settings: Settings) -> anyhow::Result<ExitCod
     refuse_taken(settings.gateway.listen)?;
     let mut signals = Signals::new()?;
     let folder = Arc::new(DataFolder::open(&options.data)?);
+    let metrics = settings.metrics.listen;
     let progress = Progress::begin(settings.log.format());
     let mut up = Up::new(Arc::clone(&folder));
+    let _port = observe::port::open(metrics, &up.readiness).await?;
     let brought = tokio::select! {
         biased;
         signal = signals.next() => Ok(Some(signal)),

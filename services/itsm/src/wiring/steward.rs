@@ -81,7 +81,7 @@ pub async fn run_one_of_several(
             readiness.ready(PROVISIONER, "streams");
         }
         let lease = tokio::select! {
-            lease = Lease::acquire(&directory.workers, "directory", PROVISIONER, &holder) => lease,
+            lease = Lease::acquire(&directory.workers, "directory", PROVISIONER, &holder, || ()) => lease,
             () = stopping.cancelled() => return Ok(()),
         };
         let tasks = Tasks::default();

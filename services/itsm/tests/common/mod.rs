@@ -4,6 +4,8 @@
 #![expect(dead_code, reason = "each test file uses its part")]
 
 pub mod apart;
+pub mod collector;
+pub mod receiver;
 
 use std::{
     fs,
@@ -30,7 +32,10 @@ pub fn itsm(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_itsm"));
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars() {
-        if name.starts_with("ITSM_") || ["DATABASE_URL", "NATS_URL", "RUST_LOG"].contains(&name.as_str()) {
+        if name.starts_with("ITSM_")
+            || name.starts_with("OTEL_")
+            || ["DATABASE_URL", "NATS_URL", "RUST_LOG"].contains(&name.as_str())
+        {
             command.env_remove(name);
         }
     }
@@ -147,21 +152,25 @@ fn stop(mut process: Child, signal: Signal) -> i32 {
 }
 
 pub fn get(address: &str, path: &str, key: Option<&str>) -> Option<(u16, String)> {
-    ask(address, "GET", path, key, "")
+    ask(address, "GET", path, &credential(key), "")
 }
 
 pub fn post(address: &str, path: &str, key: Option<&str>, body: &str) -> Option<(u16, String)> {
-    ask(address, "POST", path, key, body)
+    ask(address, "POST", path, &credential(key), body)
 }
 
-fn ask(address: &str, method: &str, path: &str, key: Option<&str>, body: &str) -> Option<(u16, String)> {
+fn credential(key: Option<&str>) -> String {
+    key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"))
+}
+
+/// Asks with more headers, each with its end of line.
+pub fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let credential = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{credential}Content-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Type: application/json\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .ok()?;

@@ -119,7 +119,7 @@ impl App {
         let Some(decision) = first.repeat(DeliveryId::draw(), now) else { return Ok(()) };
         let message = deliveries::message(tx, first.id).await?;
         let message = Message { subject: format!("Reminder: {}", message.subject), ..message };
-        let cause = Cause::timer("notification", "repeat", timer.tenant.clone(), timer.due_at);
+        let cause = Cause::timer("notification", "repeat", timer.tenant.clone(), timer.due_at).traced();
         deliveries::request(tx, decision, message, &cause);
         Ok(())
     }

@@ -8,12 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::DateTime;
 use kit::{
     clock,
     journal::Cause,
     lease::{Lease, RENEWAL},
     metrics,
     problem::BoxError,
+    trace::{self, Kind, Span},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
@@ -145,7 +147,7 @@ impl App {
     pub async fn live_for_ever(self: Arc<Self>, holder: String) -> Result<(), BoxError> {
         let (name, pool) = (attempts::lease_of(self.outbound.claimant), &self.database.workers);
         loop {
-            let lease = Lease::acquire(pool, store::SCHEMA, &name, &holder).await;
+            let lease = Lease::acquire(pool, store::SCHEMA, &name, &holder, || ()).await;
             while lease.renew(pool).await.is_ok() {
                 clock::pause(RENEWAL).await;
             }
@@ -176,11 +178,20 @@ impl App {
                 Some(_) | None => return,
             }
         }
-        let report = self.send(&held.attempt, job).await;
+        let mut step = step(&held.attempt, &job);
+        let (event, event_type, traced) = (job.event_id, job.event_type.clone(), job.trace_parent.clone());
+        let report = trace::within(&step, self.send(&held.attempt, job)).await;
         kit::fail_point!("delivery.after_send");
+        note_end(&mut step, &report);
+        drop(step);
         self.count(method, report.outcome);
+        if report.outcome == Outcome::Delivered {
+            self.measure(method, event, &event_type);
+        }
         tracing::info!(
             delivery_id = %held.attempt.delivery,
+            tenant = held.attempt.tenant.slug,
+            trace_id = trace::id(&traced),
             attempt = held.attempt.number,
             outcome = report.outcome.name(),
             detail = report.detail,
@@ -312,10 +323,60 @@ impl App {
     }
 
     pub(super) fn count(&self, method: Method, outcome: Outcome) {
-        let method = match method {
-            Method::Mail => "mail",
-            Method::Webhook => "webhook",
+        metrics::get().delivery(label(method), outcome.name());
+    }
+
+    /// How long after the event its message was accepted; the event's id says when it was written.
+    fn measure(&self, method: Method, event: Uuid, event_type: &str) {
+        let event_type = match event_type {
+            "alert.raised" => "alert.raised",
+            "incident.opened" => "incident.opened",
+            _ => "other",
         };
-        metrics::get().delivery(method, outcome.name());
+        let written = event.get_timestamp().map(|at| at.to_unix());
+        let written = written.and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds.try_into().ok()?, nanos));
+        if let Some(written) = written {
+            let seconds = (self.clock.now() - written).as_seconds_f64().max(0.0);
+            metrics::get().event_to_delivery(label(method), event_type, seconds);
+        }
+    }
+}
+
+/// A way as metrics name it.
+fn label(method: Method) -> &'static str {
+    match method {
+        Method::Mail => "mail",
+        Method::Webhook => "webhook",
+    }
+}
+
+/// The attempt as a step of the trace in which its delivery was asked for. Of an address only the
+/// host is told: the rest of a URL may be a secret, and a mail address is somebody's.
+fn step(attempt: &Attempt, job: &attempts::Job) -> Span {
+    let name = || match job.method {
+        Method::Mail => "send mail".to_owned(),
+        Method::Webhook => "POST".to_owned(),
+    };
+    let mut step = trace::child("notification", Kind::Client, &job.trace_parent, name);
+    if step.is_some() {
+        step.set("itsm.delivery.id", attempt.delivery.to_string());
+        step.set("itsm.delivery.attempt", i64::from(attempt.number));
+        if let (Method::Webhook, Ok(url)) = (job.method, reqwest::Url::parse(&job.address)) {
+            step.set("http.request.method", "POST");
+            step.set("server.address", url.host_str().unwrap_or_default().to_owned());
+            step.set("server.port", i64::from(url.port_or_known_default().unwrap_or_default()));
+        }
+    }
+    step
+}
+
+fn note_end(step: &mut Span, report: &Report) {
+    let status = report.detail.strip_prefix("HTTP ").and_then(|rest| rest.split(' ').next()?.parse::<i64>().ok());
+    if let Some(status) = status {
+        step.set("http.response.status_code", status);
+    }
+    step.set("itsm.delivery.outcome", report.outcome.name());
+    if report.outcome != Outcome::Delivered {
+        step.fail(report.detail.clone());
     }
 }

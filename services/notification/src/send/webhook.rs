@@ -69,8 +69,11 @@ impl Poster {
         let client = if target.listed { &self.trusting } else { &self.judging };
         let timestamp = now.timestamp();
         let signature = sign(&[secret], &id.to_string(), timestamp, &body);
-        let answer = client
-            .post(target.url)
+        // So that a receiver that traces too goes on with the trace.
+        let trace = kit::trace::current();
+        let request = client.post(target.url);
+        let request = if trace.is_empty() { request } else { request.header("traceparent", trace) };
+        let answer = request
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id.to_string())
             .header("webhook-timestamp", timestamp)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use kit::{db::Transaction, gather::Gathered};
+use kit::{db::Transaction, gather::Gathered, journal};
 use uuid::Uuid;
 
 use super::wrong;
@@ -47,6 +47,12 @@ pub struct Job {
     pub created_at: DateTime<Utc>,
     /// What to say.
     pub message: Message,
+    /// The event that it is about.
+    pub event_id: Uuid,
+    /// Its type.
+    pub event_type: String,
+    /// The trace in which it was asked for.
+    pub trace_parent: String,
 }
 
 /// An attempt that begins with the commit.
@@ -96,7 +102,7 @@ pub async fn jobs(
     tx.flush().await?;
     let rows = sqlx::query!(
         r#"select d.id, d.contact_method_id, d.method, c.address, c.sealed_secret, coalesce(d.incident_id, d.subject_record_id) as "thread!",
-                  d.created_at, d.message_subject, d.message_body
+                  d.created_at, d.message_subject, d.message_body, d.event_id, d.event_type
            from unnest($1::uuid[], $2::integer[]) as w (delivery_id, number)
            join notification.attempts a on a.delivery_id = w.delivery_id and a.number = w.number
            join notification.deliveries d on d.id = a.delivery_id
@@ -108,6 +114,7 @@ pub async fn jobs(
     )
     .fetch_all(tx.connection())
     .await?;
+    let mut traces = journal::traces(tx, super::SCHEMA, &rows.iter().map(|row| row.id).collect::<Vec<_>>()).await?;
     rows.into_iter()
         .map(|row| {
             let job = Job {
@@ -118,6 +125,9 @@ pub async fn jobs(
                 thread: row.thread,
                 created_at: row.created_at,
                 message: Message { subject: row.message_subject, body: row.message_body },
+                event_id: row.event_id,
+                event_type: row.event_type,
+                trace_parent: traces.remove(&row.id).unwrap_or_default(),
             };
             Ok((row.id.into(), job))
         })

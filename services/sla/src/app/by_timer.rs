@@ -72,7 +72,7 @@ impl App {
         let Some((clock, team)) = tx.memo::<Loaded>().0.get(&timer.record_id).cloned() else { return Ok(()) };
         let Some((kind, due)) = clock.next_due().filter(|(_, due)| *due <= now) else { return Ok(()) };
         let decision = clock.tick(now, self.catching_up.provisional.load(Ordering::Relaxed), team);
-        let clock = store::clocks::commit(tx, decision, &self.due(kind, &timer.tenant, due));
+        let clock = store::clocks::commit(tx, decision, &self.due(kind, &timer.tenant, due).traced());
         // Both of its timers may be due.
         tx.memo::<Loaded>().0.insert(timer.record_id, (clock, team));
         Ok(())
