@@ -19,6 +19,10 @@ mod signals;
 mod up;
 mod wiring;
 
+#[cfg(test)]
+#[path = "../tests/common/golden.rs"]
+mod golden;
+
 use std::{future::Future, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;

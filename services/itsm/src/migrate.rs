@@ -17,11 +17,18 @@ use crate::{
     wiring::{SERVICES, Service, keyring::Passwords},
 };
 
+#[cfg(test)]
+mod rights;
+
 /// How often a migration tries to get its locks, each time waiting two seconds: it must not make
 /// everybody else wait behind it.
 const LOCK_TRIES: usize = 10;
 /// `lock_not_available`.
 const LOCK_TIMED_OUT: &str = "55P03";
+
+/// What a role waits for at most. Our pools set the same or less; this is for whoever else logs in so.
+const LIMITS: [(&str, &str); 3] =
+    [("statement_timeout", "5s"), ("lock_timeout", "3s"), ("idle_in_transaction_session_timeout", "10s")];
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +53,7 @@ pub async fn run(admin: &PgConnectOptions, passwords: &Passwords, role_connectio
     for service in SERVICES {
         refuse_newer(service.name, service.migrator, applied.get(service.name).map_or(&[], Vec::as_slice))?;
     }
+    close_to_everybody(&mut connection).await?;
     let mut report = Report::default();
     let marks = marks(&mut connection).await?;
     for service in SERVICES {
@@ -133,6 +141,21 @@ fn refuse_newer(service: &str, migrator: &Migrator, applied: &[Applied]) -> anyh
     Ok(())
 }
 
+/// Takes from everybody what a new database gives them beyond a connection: a service that was taken
+/// over must not fill the disk with tables of its own. Who does not own the database leaves it as it is.
+async fn close_to_everybody(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let statement = "do $$ begin
+        if exists (select from pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+                   where d.datname = current_database() and a.grantee = 0 and a.privilege_type = 'TEMPORARY'
+                     and pg_has_role(d.datdba, 'usage')) then
+            execute format('revoke temporary on database %I from public', current_database());
+        end if;
+    end $$";
+    let done = sqlx::raw_sql(statement).execute(connection).await;
+    done.context("cannot take temporary tables from everybody")?;
+    Ok(())
+}
+
 /// A database role of a service.
 struct Role {
     name: String,
@@ -145,7 +168,7 @@ struct Role {
 impl Role {
     /// Everything that it is, so that a change shows.
     fn definition(&self) -> String {
-        format!("2 {} {} {} {}", self.name, self.connections, self.schema, self.password.as_deref().unwrap_or_default())
+        format!("3 {} {} {} {}", self.name, self.connections, self.schema, self.password.as_deref().unwrap_or_default())
     }
 }
 
@@ -178,11 +201,13 @@ async fn make_role(connection: &mut PgConnection, role: &Role, mark: &str, new: 
         statements.push(format!("create role {name} nologin"));
     }
     match &role.password {
-        Some(password) => statements.push(format!(
-            "alter role {name} login connection limit {} password {}",
-            role.connections,
-            literal(password)
-        )),
+        Some(password) => {
+            let (limit, password) = (role.connections, literal(password));
+            statements.push(format!("alter role {name} login connection limit {limit} password {password}"));
+            for (setting, value) in LIMITS {
+                statements.push(format!("alter role {name} set {setting} = '{value}'"));
+            }
+        }
         None => {
             // Whoever migrates and makes partitions acts as the owner.
             statements.push(format!("alter role {name} nologin"));
