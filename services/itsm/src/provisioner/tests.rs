@@ -22,6 +22,8 @@ use crate::embedded::child::{Child, Spec};
 use crate::embedded::folder::{DataFolder, make_folder};
 use crate::embedded::nats::Nats;
 
+mod forbidden;
+
 /// Longer than any answer on loopback takes, short enough to wait for an answer that must not come.
 const SILENCE: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(15);
