@@ -160,11 +160,11 @@ fn at_most(service: &str, table: &str, role: &str) -> &'static [&'static str] {
         ("feed" | "past_tenant", true) => &["select"],
         ("feed", false) => &["select", "insert"],
         ("past_tenant", false) => &["select"],
-        ("lease" | "attempt" | "dead_letter", true) | ("request", false) | ("_migrations" | "pruned" | "hold", _) => {
-            &[]
-        }
+        ("lease" | "attempt" | "dead_letter", true)
+        | ("request" | "number", false)
+        | ("_migrations" | "pruned" | "hold", _) => &[],
         ("dead_letter", false) | ("timer", _) => &["select", "insert", "update", "delete"],
-        ("request", true) => &["select", "insert"],
+        ("request", true) | ("rejected_alerts", false) => &["select", "insert"],
         ("outbox_seq_seq", _) => &["usage"],
         _ => &["select", "insert", "update"],
     }
