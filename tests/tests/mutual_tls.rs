@@ -8,7 +8,7 @@ use std::{collections::HashMap, fs, net::SocketAddr, path::Path, sync::Arc};
 use kit::{
     peer::Peers,
     service::{Context, Listen},
-    testing::{Stage, seed},
+    testing::{Stage, eventually, seed},
     tls::{Certificates, GATEWAY},
     token::Signer,
 };
@@ -73,6 +73,11 @@ impl Scene {
         let listen = Listen::Tls(address, Arc::clone(&certificates));
         let context = Context { listen, ..stage.context("directory").await };
         directory::start(context, directory::Settings::default(), stage.directory()).await.unwrap();
+        eventually("the relay, without which nobody is told a position", || async {
+            let relay = "select from directory.lease where name = 'relay'";
+            sqlx::query(relay).fetch_optional(&mut stage.admin().await).await.unwrap().map(drop)
+        })
+        .await;
         Self { stage, authority, folder, address, directory: certificates }
     }
 
