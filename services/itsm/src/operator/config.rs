@@ -19,8 +19,8 @@ use crate::{
 
 /// Prints every setting with its value and where that was said; secrets are masked.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  itsm config\n  itsm config --settings deploy/config/itsm.toml --output json\n  \
-                  itsm serve and itsm up read the same file and variables; keys without a value are not shown.")]
+#[command(after_help = "Examples:\n  itsm config\n  itsm config --settings deploy/config/itsm.toml --output json\n\n\
+                  itsm serve and itsm up read the same file and variables. Keys without a value are not shown.")]
 pub struct Options {
     #[command(flatten)]
     form: Form,

@@ -286,7 +286,7 @@ mod tests {
         let shown = report.screen(Look::PLAIN);
         for line in [
             "itsm 0.1.0 at http://127.0.0.1:8080: ready",
-            "sla      0                  0             in 1m30s",
+            "sla      0               0             in 1m30s",
             "ALERTS        2         90 MiB of 1024 MiB  8 %, refuses when full",
             "50 GiB of 100 GiB free at /data",
             "nothing is wrong",
