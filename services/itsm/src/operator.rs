@@ -6,6 +6,7 @@
 //! asks; the services do the work: they see the request within a second.
 
 pub mod config;
+mod doctor;
 mod form;
 mod hold;
 mod status;
@@ -41,6 +42,7 @@ pub enum Operator {
     #[command(subcommand)]
     Hold(hold::Hold),
     Status(status::Status),
+    Doctor(doctor::Doctor),
 }
 
 /// A command about events that were set aside.
@@ -138,9 +140,14 @@ pub async fn run(operator: Operator, settings: &Settings) -> anyhow::Result<Exit
         }
         Operator::Hold(hold) => hold.run(settings).await?,
         Operator::Status(status) => {
-            let (text, all_well) = status.run(settings).await?;
-            well = all_well;
-            text
+            let said = status.run(settings).await?;
+            well = said.1;
+            said.0
+        }
+        Operator::Doctor(doctor) => {
+            let said = doctor.run(settings).await?;
+            well = said.1;
+            said.0
         }
     };
     // With standard output gone there is nobody to tell.

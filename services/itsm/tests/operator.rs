@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::fs;
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt};
 
 use common::{PATIENCE, Up, folder, itsm, outcome, until};
 use nix::sys::signal::Signal;
@@ -48,7 +48,7 @@ fn config_shows_what_holds_and_who_said_it() {
 }
 
 #[test]
-fn status_says_whether_all_is_well() {
+fn status_and_doctor_say_whether_all_is_well() {
     let folder = folder();
     let data = folder.path().join("var");
     fs::create_dir(&data).unwrap();
@@ -56,6 +56,14 @@ fn status_says_whether_all_is_well() {
         let done = outcome(&["status", "--data", data.to_str().unwrap(), "--output", output]);
         (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap())
     };
+    let doctor = |data: &std::path::Path| {
+        let done = outcome(&["doctor", "--data", data.to_str().unwrap(), "--output", "json"]);
+        let found: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        let found = found.into_iter().map(|finding| (finding["check"].as_str().unwrap().to_owned(), finding));
+        (done.status.code().unwrap(), found.collect::<BTreeMap<_, _>>())
+    };
+    let (code, found) = doctor(&data);
+    assert!(code == 0 && found["database"]["verdict"] == "warning", "before the first start: {found:#?}");
     let up = Up::start(&data);
     let screen = until("all is well", PATIENCE, || {
         let (code, screen) = status("table");
@@ -79,6 +87,18 @@ fn status_says_whether_all_is_well() {
     let streams = report["streams"].as_array().unwrap();
     assert!(streams.len() == 9 && streams.iter().all(|stream| stream["asWanted"] == true), "{text}");
     assert!(report["disk"]["freeBytes"].as_u64() > Some(0));
+    let (code, found) = doctor(&data);
+    assert!(code == 0 && found.values().all(|finding| finding["verdict"] == "ok"), "{found:#?}");
+    let checks: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        checks,
+        ["clock", "database", "disk", "migrations", "nats", "roles", "row security", "secrets", "streams"]
+    );
+    let key = data.join("admin.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, found) = doctor(&data);
+    let secrets = &found["secrets"];
+    assert!(code == 1 && secrets["verdict"] == "wrong" && secrets["mend"] == "chmod 600 for each", "{secrets}");
     assert_eq!(up.stop(Signal::SIGTERM), 0);
 
     let (code, text) = status("json");

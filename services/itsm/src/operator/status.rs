@@ -1,11 +1,11 @@
 //! `itsm status`: how a running installation stands, on one screen.
 //!
 //! Each part is asked where it can be asked whole, whatever process runs it: the event path in the
-//! database, the streams in NATS, readiness at the public port. It changes nothing.
+//! database, the streams in NATS, readiness at the public port.
 
 mod event_path;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -34,7 +34,7 @@ use event_path::Service;
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// The intake alone may take as much while the alert service is away.
-const FREE_NEEDED: u64 = 1 << 30;
+pub const FREE_NEEDED: u64 = 1 << 30;
 /// Of a stream that refuses when it is full, in percent.
 const FULL_AT: u64 = 80;
 
@@ -77,9 +77,10 @@ struct Server {
 /// The file system of the data folder.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Disk {
+pub struct Disk {
     folder: String,
-    free_bytes: u64,
+    /// What may still be written.
+    pub free_bytes: u64,
     size_bytes: u64,
 }
 
@@ -147,7 +148,8 @@ async fn look_at_streams(bus: &place::Bus, replicas: usize) -> anyhow::Result<Ve
     streams::look(&jetstream::new(connection.client), replicas).await
 }
 
-fn disk(paths: &DataPaths) -> Option<Disk> {
+/// How much room there is; none when the folder is not there.
+pub fn disk(paths: &DataPaths) -> Option<Disk> {
     let found = statvfs(paths.root()).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
     Some(Disk {
@@ -155,6 +157,12 @@ fn disk(paths: &DataPaths) -> Option<Disk> {
         free_bytes: bytes(found.blocks_available()),
         size_bytes: bytes(found.blocks()),
     })
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of {} free at {}", bytes(self.free_bytes), bytes(self.size_bytes), self.folder)
+    }
 }
 
 impl Report {
@@ -210,7 +218,7 @@ impl Report {
             parts.push(grid(look, &["stream", "messages", "size", "full"], rows.collect()));
         }
         if let Some(disk) = &self.disk {
-            parts.push(format!("{} of {} free at {}", bytes(disk.free_bytes), bytes(disk.size_bytes), disk.folder));
+            parts.push(disk.to_string());
         }
         if self.wrong.is_empty() {
             parts.push(look.paint(Tone::Good, "nothing is wrong"));
