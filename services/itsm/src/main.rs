@@ -2,6 +2,7 @@
 //!
 //! It reads the command line and the environment, and hands over to the command's own module.
 
+mod backup;
 mod cli;
 mod demo;
 mod embedded;
@@ -46,6 +47,8 @@ enum Verb {
     Secrets(secrets::Options),
     Health(health::Options),
     Config(operator::config::Options),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Demo(Demo),
     #[command(subcommand)]
     Pki(pki::Pki),
@@ -123,6 +126,8 @@ async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> 
             say(&format!("{} roles and {} migrations were missing", report.roles, report.migrations))
         }
         Verb::Provision(options) => say(&provision::run(options, &settings).await?),
+        Verb::Backup(options) => say(&backup::backup(&options, &settings).await?),
+        Verb::Restore(options) => say(&backup::restore(&options, &settings).await?),
         Verb::Operator(operator) => operator::run(operator, &settings).await,
         Verb::Demo(_) | Verb::Health(_) | Verb::Pki(_) | Verb::Secrets(_) | Verb::Config(_) | Verb::Client(_) => {
             Ok(ExitCode::FAILURE)

@@ -49,13 +49,7 @@ pub async fn run(admin: &PgConnectOptions, passwords: &Passwords, role_connectio
     let mut report = Report::default();
     let marks = marks(&mut connection).await?;
     for service in SERVICES {
-        for role in roles(service.name, passwords, role_connections) {
-            let mark = passwords.mark(&role.definition());
-            if marks.get(&role.name) != Some(&mark) {
-                make_role(&mut connection, &role, &mark, !marks.contains_key(&role.name)).await?;
-                report.roles += 1;
-            }
-        }
+        report.roles += make_roles_of(&mut connection, service, passwords, role_connections, &marks).await?;
         let known = applied.get(service.name).map_or(0, Vec::len);
         let missing = service.migrator.iter().count().saturating_sub(known);
         if missing > 0 {
@@ -69,6 +63,40 @@ pub async fn run(admin: &PgConnectOptions, passwords: &Passwords, role_connectio
     }
     connection.close().await?;
     Ok(report)
+}
+
+/// Makes the roles alone: a database that is restored refers to them.
+///
+/// # Errors
+/// Fails when the database is away, or the user may not make roles.
+pub async fn make_roles(admin: &PgConnectOptions, passwords: &Passwords, role_connections: u16) -> anyhow::Result<()> {
+    let mut connection = connect(admin).await?;
+    let marks = marks(&mut connection).await?;
+    for service in SERVICES {
+        make_roles_of(&mut connection, service, passwords, role_connections, &marks).await?;
+    }
+    flush(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Makes the roles of a service that are missing or other than they shall be, and says how many.
+async fn make_roles_of(
+    connection: &mut PgConnection,
+    service: &Service,
+    passwords: &Passwords,
+    role_connections: u16,
+    marks: &BTreeMap<String, String>,
+) -> anyhow::Result<usize> {
+    let mut made = 0;
+    for role in roles(service.name, passwords, role_connections) {
+        let mark = passwords.mark(&role.definition());
+        if marks.get(&role.name) != Some(&mark) {
+            make_role(connection, &role, &mark, !marks.contains_key(&role.name)).await?;
+            made += 1;
+        }
+    }
+    Ok(made)
 }
 
 /// A session that does not wait for the disk after each of its many small commits: what a power cut

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt};
 use common::{PATIENCE, Up, folder, itsm, outcome, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 #[test]
 fn config_shows_what_holds_and_who_said_it() {
@@ -99,6 +100,25 @@ fn status_and_doctor_say_whether_all_is_well() {
     let (code, found) = doctor(&data);
     let secrets = &found["secrets"];
     assert!(code == 1 && secrets["verdict"] == "wrong" && secrets["mend"] == "chmod 600 for each", "{secrets}");
+    let password = fs::read_to_string(data.join("postgres.password")).unwrap();
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(data.join("postgres/run"))
+        .port(5432)
+        .username("itsm")
+        .password(password.trim())
+        .database("itsm");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut superuser = PgConnection::connect_with(&options).await.unwrap();
+        let change = "alter role sla bypassrls; alter table sla.clocks no force row level security";
+        sqlx::raw_sql(change).execute(&mut superuser).await.unwrap();
+    });
+    let (_, found) = doctor(&data);
+    for (check, said) in
+        [("roles", "row-level security does not bind sla"), ("row security", "it is not forced on sla.clocks")]
+    {
+        assert!(found[check]["verdict"] == "wrong" && found[check]["found"] == said, "{:#}", found[check]);
+    }
     assert_eq!(up.stop(Signal::SIGTERM), 0);
 
     let (code, text) = status("json");

@@ -45,20 +45,24 @@ impl App {
             let key = keys::make()?;
             let now = app.clock.now();
             let mut tx = app.database.begin(tenant).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Keyed { done: Done::Before(kept), key: String::new() });
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Keyed { done: Done::Before(kept), key: String::new() });
+                }
+                store::read_models::keep_tenant(&mut tx, call.tenant(), 0, true).await?;
+                let name = new.name.clone();
+                let decision = Integration::create(IntegrationId::draw(), new, keys::kept(&key), now);
+                let integration = match store::integrations::commit(&mut tx, decision, &Cause::call(&call, now)).await {
+                    Err(error) if violates(&error, NAME) => return Err(Refusal::NameTaken(name).into()),
+                    committed => committed?,
+                };
+                Ok(Keyed { done: Done::Now(integration), key })
             }
-            store::read_models::keep_tenant(&mut tx, call.tenant(), 0, true).await?;
-            let name = new.name.clone();
-            let decision = Integration::create(IntegrationId::draw(), new, keys::kept(&key), now);
-            let integration = match store::integrations::commit(&mut tx, decision, &Cause::call(&call, now)).await {
-                Err(error) if violates(&error, NAME) => return Err(Refusal::NameTaken(name).into()),
-                committed => committed?,
-            };
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
             app.keys_changed();
-            Ok(Keyed { done: Done::Now(integration), key })
+            Ok(done)
         })
         .await
     }
@@ -110,18 +114,22 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let found = store::alerts::find_for_update(&mut tx, target.id).await?;
+                let alert = found.ok_or_else(|| Problem::not_found("alert", target.id))?;
+                call.person.require(Role::Responder, &teams(alert.route.team_id))?;
+                current(target.revision, alert.revision)?;
+                let decision = alert.clear_by_person(now);
+                let alert = store::alerts::commit(&mut tx, decision, &Cause::call(&call, now));
+                Ok(Done::Now(alert))
             }
-            let found = store::alerts::find_for_update(&mut tx, target.id).await?;
-            let alert = found.ok_or_else(|| Problem::not_found("alert", target.id))?;
-            call.person.require(Role::Responder, &teams(alert.route.team_id))?;
-            current(target.revision, alert.revision)?;
-            let decision = alert.clear_by_person(now);
-            let alert = store::alerts::commit(&mut tx, decision, &Cause::call(&call, now));
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
-            Ok(Done::Now(alert))
+            Ok(done)
         })
         .await
     }
@@ -138,19 +146,23 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let found = store::integrations::find_for_update(&mut tx, target.id).await?;
+                let integration = found.ok_or_else(|| Problem::not_found("integration", target.id))?;
+                call.person.require(Role::Manager, &teams(integration.team_id))?;
+                current(target.revision, integration.revision)?;
+                let decision = decide(&integration, now);
+                let integration = store::integrations::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(integration))
             }
-            let found = store::integrations::find_for_update(&mut tx, target.id).await?;
-            let integration = found.ok_or_else(|| Problem::not_found("integration", target.id))?;
-            call.person.require(Role::Manager, &teams(integration.team_id))?;
-            current(target.revision, integration.revision)?;
-            let decision = decide(&integration, now);
-            let integration = store::integrations::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            tx.commit().await?;
+            .await;
+            let done = tx.end::<_, Error>(outcome).await?;
             app.committed();
             app.keys_changed();
-            Ok(Done::Now(integration))
+            Ok(done)
         })
         .await
     }

@@ -55,14 +55,17 @@ impl App {
             app.check_service(call.tenant().id, wanted.service_id).await?;
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let calendars = calendars_of(&mut tx, &wanted.targets).await?;
+                let decision = Agreement::create(AgreementId::draw(), wanted, &calendars, now)?;
+                let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(agreement))
             }
-            let calendars = calendars_of(&mut tx, &wanted.targets).await?;
-            let decision = Agreement::create(AgreementId::draw(), wanted, &calendars, now)?;
-            let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            app.done(tx).await?;
-            Ok(Done::Now(agreement))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
@@ -82,15 +85,18 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let agreement = load_agreement(&mut tx, &target).await?;
+                let calendars = calendars_of(&mut tx, update.targets.as_ref().unwrap_or(&agreement.targets)).await?;
+                let decision = agreement.update(update, &calendars, now)?;
+                let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(agreement))
             }
-            let agreement = load_agreement(&mut tx, &target).await?;
-            let calendars = calendars_of(&mut tx, update.targets.as_ref().unwrap_or(&agreement.targets)).await?;
-            let decision = agreement.update(update, &calendars, now)?;
-            let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            app.done(tx).await?;
-            Ok(Done::Now(agreement))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
@@ -105,14 +111,17 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let agreement = load_agreement(&mut tx, &target).await?;
+                let cause = Cause::call(&call, now);
+                let agreement = activate(&mut tx, &agreement, &cause, now).await?;
+                Ok(Done::Now(agreement))
             }
-            let agreement = load_agreement(&mut tx, &target).await?;
-            let cause = Cause::call(&call, now);
-            let agreement = activate(&mut tx, &agreement, &cause, now).await?;
-            app.done(tx).await?;
-            Ok(Done::Now(agreement))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
@@ -127,14 +136,17 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let agreement = load_agreement(&mut tx, &target).await?;
+                let decision = agreement.retire(now);
+                let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(agreement))
             }
-            let agreement = load_agreement(&mut tx, &target).await?;
-            let decision = agreement.retire(now);
-            let agreement = store::agreements::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            app.done(tx).await?;
-            Ok(Done::Now(agreement))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
@@ -149,17 +161,20 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let name = wanted.name.clone();
+                let decision = Calendar::create(CalendarId::draw(), wanted, now)?;
+                let saved = store::calendars::commit(&mut tx, decision, &Cause::call(&call, now)).await;
+                let calendar = saved.map_err(|error| {
+                    if violates(&error, "calendar_name") { Refusal::NameTaken(name).into() } else { Error::from(error) }
+                })?;
+                Ok(Done::Now(calendar))
             }
-            let name = wanted.name.clone();
-            let decision = Calendar::create(CalendarId::draw(), wanted, now)?;
-            let saved = store::calendars::commit(&mut tx, decision, &Cause::call(&call, now)).await;
-            let calendar = saved.map_err(|error| {
-                if violates(&error, "calendar_name") { Refusal::NameTaken(name).into() } else { Error::from(error) }
-            })?;
-            app.done(tx).await?;
-            Ok(Done::Now(calendar))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
@@ -196,25 +211,29 @@ impl App {
         uncancelled(async move {
             let now = app.clock.now();
             let mut tx = app.database.begin(call.tenant().id).await?;
-            if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
-                return Ok(Done::Before(kept));
+            let outcome = async {
+                if let Some(kept) = request::kept(&mut tx, SCHEMA, &call).await? {
+                    return Ok(Done::Before(kept));
+                }
+                let found = store::calendars::find_for_update(&mut tx, target.id).await?;
+                let calendar = found.ok_or_else(|| Problem::not_found("calendar", target.id))?;
+                fresh(&target, calendar.revision)?;
+                let user = store::calendars::user(&mut tx, calendar.id).await?;
+                let decision = decide(&calendar, user, now)?;
+                let calendar = store::calendars::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
+                Ok(Done::Now(calendar))
             }
-            let found = store::calendars::find_for_update(&mut tx, target.id).await?;
-            let calendar = found.ok_or_else(|| Problem::not_found("calendar", target.id))?;
-            fresh(&target, calendar.revision)?;
-            let user = store::calendars::user(&mut tx, calendar.id).await?;
-            let decision = decide(&calendar, user, now)?;
-            let calendar = store::calendars::commit(&mut tx, decision, &Cause::call(&call, now)).await?;
-            app.done(tx).await?;
-            Ok(Done::Now(calendar))
+            .await;
+            app.end(tx, outcome).await
         })
         .await
     }
 
-    pub(super) async fn done(&self, tx: Transaction) -> Result<(), sqlx::Error> {
-        tx.commit().await?;
+    /// Commits what went well and wakes who waits for it; rolls back what was refused.
+    pub(super) async fn end<T>(&self, tx: Transaction, outcome: Result<T, Error>) -> Result<T, Error> {
+        let done = tx.end(outcome).await?;
         self.committed();
-        Ok(())
+        Ok(done)
     }
 }
 

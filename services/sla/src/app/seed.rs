@@ -50,7 +50,7 @@ impl App {
             let draft = Agreement::create(AgreementId::draw(), wanted, &calendars, now)?;
             let draft = store::agreements::commit(&mut tx, draft, &cause).await?;
             activate(&mut tx, &draft, &cause, now).await?;
-            Ok(app.done(tx).await?)
+            app.end(tx, Ok(())).await
         })
         .await
     }
