@@ -50,6 +50,7 @@ enum Verb {
     Provision(provision::Options),
     Secrets(secrets::Options),
     Health(health::Options),
+    Config(operator::config::Options),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Demo(Demo),
@@ -91,6 +92,10 @@ fn main() -> ExitCode {
         Verb::Health(options) => run(health::run(options)),
         Verb::Secrets(options) => secrets::run(&options).and_then(|line| say(&line)),
         Verb::Pki(pki) => pki.run(),
+        Verb::Config(options) => {
+            let variables = std::env::vars().collect();
+            operator::config::run(&options, command.settings.as_deref(), variables).and_then(|text| say(&text))
+        }
         verb => settings(command.settings).and_then(|settings| run(serve_verb(verb, settings))),
     };
     outcome.unwrap_or_else(|error| {
@@ -128,7 +133,9 @@ async fn serve_verb(verb: Verb, settings: Settings) -> anyhow::Result<ExitCode> 
         Verb::Backup(options) => say(&backup::backup(&options, &settings).await?),
         Verb::Restore(options) => say(&backup::restore(&options, &settings).await?),
         Verb::Operator(operator) => operator::run(operator, &settings).await,
-        Verb::Demo(_) | Verb::Health(_) | Verb::Pki(_) | Verb::Secrets(_) | Verb::Client(_) => Ok(ExitCode::FAILURE),
+        Verb::Demo(_) | Verb::Health(_) | Verb::Pki(_) | Verb::Secrets(_) | Verb::Config(_) | Verb::Client(_) => {
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 

@@ -123,13 +123,33 @@ async fn flush(connection: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn check_version(connection: &mut PgConnection) -> anyhow::Result<()> {
+/// Whether the database is new enough.
+///
+/// # Errors
+/// Says that it is not.
+pub async fn check_version(connection: &mut PgConnection) -> anyhow::Result<()> {
     let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&mut *connection).await?;
     let major = version.parse::<u32>().unwrap_or_default() / 10_000;
     if major < POSTGRES_NEEDED {
         bail!("Postgres {POSTGRES_NEEDED} or newer is needed; the database is {major}");
     }
     Ok(())
+}
+
+/// How many migrations of this build are applied, and how many are not.
+///
+/// # Errors
+/// Fails when the database has others than this build, or cannot be asked.
+pub async fn missing(connection: &mut PgConnection) -> anyhow::Result<(usize, usize)> {
+    let applied = applied(connection).await?;
+    let mut counts = (0, 0);
+    for service in SERVICES {
+        let known = applied.get(service.name).map_or(&[][..], Vec::as_slice);
+        refuse_newer(service.name, service.migrator, known)?;
+        counts.0 += known.len();
+        counts.1 += service.migrator.iter().count().saturating_sub(known.len());
+    }
+    Ok(counts)
 }
 
 /// A migration in the database: its number and the digest of its text.

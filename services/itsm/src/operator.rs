@@ -1,11 +1,15 @@
 //! What only an operator of the installation may do: look at events that were set aside and have
 //! them applied again, fill a read model again, give an outsider a durable consumer, place a legal
-//! hold.
+//! hold, see how everything stands.
 //!
 //! It reaches around the API, to the database and to NATS, with the rights of the data folder. It
 //! asks; the services do the work: they see the request within a second.
 
+pub mod config;
+mod doctor;
+mod form;
 mod hold;
+mod status;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -37,6 +41,8 @@ pub enum Operator {
     /// Legal holds: what is not pruned, whatever its age.
     #[command(subcommand)]
     Hold(hold::Hold),
+    Status(status::Status),
+    Doctor(doctor::Doctor),
 }
 
 /// A command about events that were set aside.
@@ -117,6 +123,7 @@ pub struct Place {
 /// # Errors
 /// Fails when the installation cannot be reached, or there is no such service.
 pub async fn run(operator: Operator, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut well = true;
     let text = match operator {
         Operator::DeadLetter(DeadLetter::List(place)) => list(&mut connect(&place, settings).await?).await?,
         Operator::DeadLetter(DeadLetter::Show { place, service, source, position }) => {
@@ -132,10 +139,20 @@ pub async fn run(operator: Operator, settings: &Settings) -> anyhow::Result<Exit
             create_consumer(&place, settings, &OutsideConsumer::new(&tenant, &service, &name)?).await?
         }
         Operator::Hold(hold) => hold.run(settings).await?,
+        Operator::Status(status) => {
+            let said = status.run(settings).await?;
+            well = said.1;
+            said.0
+        }
+        Operator::Doctor(doctor) => {
+            let said = doctor.run(settings).await?;
+            well = said.1;
+            said.0
+        }
     };
     // With standard output gone there is nobody to tell.
     drop(writeln!(std::io::stdout(), "{text}"));
-    Ok(ExitCode::SUCCESS)
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn connect(place: &Place, settings: &Settings) -> anyhow::Result<PgConnection> {

@@ -305,6 +305,15 @@ fn issued(folder: &Path) -> anyhow::Result<Vec<(String, Held)>> {
     Ok(found)
 }
 
+/// When each certificate of a folder ends, the authority's included.
+pub fn ends(folder: &Path) -> anyhow::Result<Vec<(String, DateTime<Utc>)>> {
+    let mut found: Vec<_> = issued(folder)?.into_iter().map(|(name, held)| (name, held.ends)).collect();
+    if let Ok(text) = fs::read(folder.join(AUTHORITY).with_extension("crt")) {
+        found.push((AUTHORITY.to_owned(), look(&text)?.0.ends));
+    }
+    Ok(found)
+}
+
 /// What a certificate says, and its public key.
 fn look(text: &[u8]) -> anyhow::Result<(Held, Vec<u8>)> {
     let (_, pem) = parse_x509_pem(text).map_err(|_| anyhow::anyhow!("it is not of the form of a certificate"))?;

@@ -255,7 +255,8 @@ pub enum Error {
 /// # Errors
 /// Says which key is wrong, and what would be right.
 pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Settings, Error> {
-    let settings: Settings = kit::config::load(file, named(environment).into_iter())?;
+    let variables = named(environment).into_iter().map(|variable| (variable.name, variable.value));
+    let settings: Settings = kit::config::load(file, variables)?;
     let known = || proto::SERVICES.iter().copied();
     let named = settings.services.listen.keys().map(|name| ("services.listen", name));
     let named = named.chain(settings.services.addresses.keys().map(|name| ("services.addresses", name)));
@@ -274,18 +275,29 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     Ok(settings)
 }
 
+/// A variable of the environment.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its full name.
+    pub name: String,
+    /// The name by which it was given.
+    pub given: String,
+    /// Its value, as it was written.
+    pub value: String,
+}
+
 /// The variables with the aliases under their full names; a full name that is set itself wins, and
 /// an empty alias says nothing.
-fn named(environment: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+pub fn named(environment: impl Iterator<Item = (String, String)>) -> Vec<Variable> {
     let variables: Vec<(String, String)> = environment.collect();
     let set: BTreeSet<String> = variables.iter().map(|(name, _)| name.to_uppercase()).collect();
     let full_name = |name: &str| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, full)| *full);
     variables
         .into_iter()
-        .filter_map(|(name, value)| match full_name(&name) {
+        .filter_map(|(given, value)| match full_name(&given) {
             Some(full) if set.contains(full) || value.is_empty() => None,
-            Some(full) => Some((full.to_owned(), value)),
-            None => Some((name, value)),
+            Some(full) => Some(Variable { name: full.to_owned(), given, value }),
+            None => Some(Variable { name: given.clone(), given, value }),
         })
         .collect()
 }

@@ -190,6 +190,51 @@ impl Streams {
     }
 }
 
+/// How full a stream is, and whether it is as it has to be.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fill {
+    /// Its name.
+    pub name: String,
+    /// How many messages it holds; none when there is no such stream.
+    pub messages: Option<u64>,
+    /// Their size.
+    pub bytes: u64,
+    /// The size at which it is full.
+    pub at_most_bytes: u64,
+    /// Whether it then forgets the oldest message; else it refuses new ones.
+    pub forgets: bool,
+    /// Whether a round would leave it as it is.
+    pub as_wanted: bool,
+}
+
+impl Fill {
+    /// How full it is.
+    pub fn percent(&self) -> u64 {
+        self.bytes.saturating_mul(100).checked_div(self.at_most_bytes).unwrap_or_default()
+    }
+}
+
+/// Looks at every stream there has to be, and changes nothing.
+pub async fn look(jetstream: &JetStream, replicas: usize) -> anyhow::Result<Vec<Fill>> {
+    let events = SERVICES.iter().map(|service| event_stream(service, replicas));
+    let mut found = Vec::new();
+    for wanted in [intake_stream(replicas), keys_bucket(replicas)].into_iter().chain(events) {
+        let info = info(jetstream, &wanted.name).await?;
+        found.push(Fill {
+            messages: info.as_ref().map(|info| info.state.messages),
+            bytes: info.as_ref().map_or(0, |info| info.state.bytes),
+            at_most_bytes: u64::try_from(wanted.max_bytes).unwrap_or_default(),
+            forgets: wanted.discard == DiscardPolicy::Old,
+            as_wanted: info.is_some_and(|info| {
+                essence(&info.config) == essence(&wanted) && persistence(&info.config) == persistence(&wanted)
+            }),
+            name: wanted.name,
+        });
+    }
+    Ok(found)
+}
+
 /// A copy of a service's events for consumers outside.
 fn event_stream(service: &Service, replicas: usize) -> Config {
     Config {
